@@ -1,0 +1,1 @@
+"""All side effects: toolchains, compress, serve, measure, deploy. Imports schemas only."""

@@ -1,0 +1,1 @@
+"""The vocabulary: one pydantic file per stage of a message's life. Imports nothing of ours."""

@@ -1,0 +1,108 @@
+"""Commands as they arrive: `cmd` first, `respond_format` last, quantities in dialects; unknown keys are kept."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from schemas.quantity import Fraction, LatencyMs, RequestsPerSecond, TokensPerSecond, Usd
+
+Name = Field(min_length=1, max_length=256)
+
+
+class RespondFormat(StrEnum):
+    """How the sender wants the answer; `STRUCTURED_JSON` works for every command."""
+
+    OPTIMIZATION_PLAN = "OPTIMIZATION_PLAN"
+    PERFORMANCE_REPORT = "PERFORMANCE_REPORT"
+    COST_REPORT = "COST_REPORT"
+    MARKDOWN = "MARKDOWN"
+    STRUCTURED_JSON = "STRUCTURED_JSON"
+
+
+class Mode(StrEnum):
+    """How far to go: answer with the plan, carry it out on this machine, or also move production traffic."""
+
+    PLAN = "plan"
+    RUN = "run"
+    DEPLOY = "deploy"
+
+
+class Part(BaseModel):
+    """A piece of a command: immutable; unknown keys are kept, not refused."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class Command(Part):
+    """What every command has."""
+
+    cmd: str
+    component_id: str | None = Field(default=None, max_length=256)
+    respond_format: RespondFormat = RespondFormat.STRUCTURED_JSON
+
+
+class Performance(Part):
+    """Serving figures, as current values or as targets (upper limits for times, lower for rates).
+
+    `throughput` counts requests; `throughput_tokens` counts output tokens; times are per request or per token.
+    """
+
+    latency_p50: LatencyMs | None = None
+    latency_p95: LatencyMs | None = None
+    latency_p99: LatencyMs | None = None
+    ttft_p50: LatencyMs | None = None
+    ttft_p95: LatencyMs | None = None
+    ttft_p99: LatencyMs | None = None
+    tpot_p50: LatencyMs | None = None
+    tpot_p95: LatencyMs | None = None
+    throughput: RequestsPerSecond | None = None
+    throughput_tokens: TokensPerSecond | None = None
+
+
+class CurrentPerformance(Performance):
+    """What the sender measures today, with the conditions if known: evidence about the workload."""
+
+    gpu_util: Fraction | None = None
+    cost_monthly: Usd | None = None
+    hardware: str | None = Field(default=None, max_length=256)
+    engine: str | None = Field(default=None, max_length=64)
+    weight_format: str | None = Field(default=None, max_length=64)
+
+
+class Constraints(Part):
+    """Hard limits of a plan."""
+
+    max_quality_loss: Fraction = 0.02
+    hardware: str | tuple[str, ...] = "any"
+    budget_monthly: Usd | None = None
+    engines: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    price_kind: Literal["on-demand", "reserved", "spot"] = "on-demand"
+
+
+class Workload(Part):
+    """The traffic to plan for; what is absent is assumed, and the plan says so."""
+
+    input_tokens: PositiveInt | None = None
+    output_tokens: PositiveInt | None = None
+    request_rate: RequestsPerSecond | None = None
+    """Mean arrivals, Poisson; the throughput target where absent."""
+    concurrency: PositiveInt | None = None
+    shared_prefix_tokens: int = Field(default=0, ge=0)
+    batch_job: bool = False
+    """Everything is queued at once and only the total time matters."""
+
+
+class OptimizeInference(Command):
+    """Make a model meet its targets within its constraints."""
+
+    cmd: Literal["OPTIMIZE_INFERENCE"]
+    model: str = Name
+    current_perf: CurrentPerformance = CurrentPerformance()
+    targets: Performance = Performance()
+    constraints: Constraints = Constraints()
+    workload: Workload = Workload()
+    mode: Mode | None = None
+    """`run` where weights and hardware are at hand, else `plan`."""

@@ -1,0 +1,54 @@
+"""Hand-offs to peer agents, and what came back."""
+
+from enum import StrEnum
+from typing import Literal
+
+from schemas.base import Record
+
+
+class Peer(StrEnum):
+    """The agents this one hands work to."""
+
+    DEVOPS = "devops-engineer"
+    SYSTEMS = "systems-engineer"
+    AI_ML = "ai-ml-engineer"
+    FINE_TUNING = "fine-tuning-specialist"
+
+
+class HandoffContext(Record):
+    """What the peer needs to know."""
+
+    job: str
+    model: str
+    reason: str
+    strategy: str | None = None
+
+
+class Handoff(Record):
+    """A `HANDOFF` command as it goes out to `acp.<peer>.cmd`."""
+
+    cmd: Literal["HANDOFF"] = "HANDOFF"
+    from_agent: str
+    to_agent: Peer
+    component: str
+    context: HandoffContext
+    deliverables_expected: tuple[str, ...]
+    respond_format: Literal["STRUCTURED_JSON"] = "STRUCTURED_JSON"
+
+
+class HandoffState(StrEnum):
+    """What became of it."""
+
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+
+
+class HandoffOutcome(Record):
+    """A hand-off with the peer's answer as text (data, never instructions)."""
+
+    handoff: Handoff
+    state: HandoffState
+    answer: str | None = None

@@ -1,0 +1,115 @@
+"""What was measured: load, latency percentiles, resources, quality and the gate's decision."""
+
+from enum import StrEnum
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from schemas.base import Record
+
+
+class Percentiles(Record):
+    """Milliseconds; over completed requests."""
+
+    p50: NonNegativeFloat
+    p95: NonNegativeFloat
+    p99: NonNegativeFloat
+    mean: NonNegativeFloat
+
+
+class RequestRow(Record):
+    """One request of a load test. Times in milliseconds; `start_ms` since the level began."""
+
+    index: NonNegativeInt
+    start_ms: float
+    prompt_tokens: NonNegativeInt
+    output_tokens: NonNegativeInt
+    ttft_ms: float | None
+    tpot_ms: float | None
+    latency_ms: float | None
+    error: str | None = None
+
+
+class Arrivals(StrEnum):
+    """How requests come: a fixed number always open, or Poisson at a rate."""
+
+    CONCURRENCY = "concurrency"
+    POISSON = "poisson"
+
+
+class Resources(Record):
+    """Use while one level ran. `cpu_util` is a fraction of all cores; `gpu_util` is null where there is no GPU."""
+
+    cpu_util: NonNegativeFloat
+    engine_cpu_seconds: NonNegativeFloat
+    rss_peak_mb: NonNegativeFloat
+    gpu_util: NonNegativeFloat | None = None
+
+
+class LoadLevel(Record):
+    """One level of load and what came out. Rates per second over the level's duration."""
+
+    arrivals: Arrivals
+    setting: float
+    """Open requests, or requests per second."""
+    seed: int
+    duration_s: NonNegativeFloat
+    requests: NonNegativeInt
+    completed: NonNegativeInt
+    errors: NonNegativeInt
+    throughput_rps: NonNegativeFloat
+    output_tokens_s: NonNegativeFloat
+    ttft: Percentiles | None
+    tpot: Percentiles | None
+    latency: Percentiles | None
+    resources: Resources
+
+
+class LoadReport(Record):
+    """All levels run against one engine, with the conditions."""
+
+    strategy: str
+    input_tokens: PositiveInt
+    output_tokens: PositiveInt
+    warmup_requests: NonNegativeInt
+    ready_s: NonNegativeFloat
+    """From start of the engine's process until it answered its health check."""
+    levels: tuple[LoadLevel, ...]
+
+
+class GateVerdict(StrEnum):
+    """`undecided` never passes."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"
+
+
+class QualityMeasurement(Record):
+    """A candidate against the baseline on the same tokens, paired.
+
+    `loss` is (perplexity - baseline perplexity) / baseline perplexity with a time-uniform confidence interval;
+    KL divergence in nats per token; `top1` the share of tokens whose likeliest successor agrees.
+    """
+
+    tokens: PositiveInt
+    baseline_perplexity: float
+    perplexity: float
+    loss: float
+    loss_low: float
+    loss_high: float
+    confidence: float
+    kl: float
+    kl_low: float
+    kl_high: float
+    top1: float
+    text: str
+    """Which evaluation text, by name and digest."""
+
+
+class GateDecision(Record):
+    """Whether a candidate may be recommended: only when the interval's upper end is within the limit."""
+
+    verdict: GateVerdict
+    limit: float
+    quality: QualityMeasurement
+    sentence: str
