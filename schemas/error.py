@@ -1,4 +1,4 @@
-"""The one error table: code, HTTP status, exit code and what to do, for NATS headers, the bridge and the command line."""
+"""The one error table: code, HTTP status, exit code, for NATS headers, the bridge and the command line."""
 
 from enum import StrEnum
 from typing import NamedTuple

@@ -38,7 +38,8 @@ class Strategy(Record):
     def label(self) -> str:
         """A short name for people and for the wire: `llama.cpp Q5_K_M+imatrix, 2 threads, 8 slots`."""
         quant = self.weight_format + ("+imatrix" if self.importance_matrix else "")
-        place = f"{self.threads} threads" if self.accelerator == "host" else f"{self.replicas}x{self.count}x{self.accelerator}"
+        gpus = f"{self.replicas}x{self.count}x{self.accelerator}"
+        place = f"{self.threads} threads" if self.accelerator == "host" else gpus
         return f"{self.engine} {quant}, {place}, {self.max_sequences} slots"
 
 

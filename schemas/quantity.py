@@ -30,7 +30,9 @@ _UNITS: dict[Dimension, dict[str, float]] = {
     Dimension.MONEY: {"": 1, "usd": 1, "$": 1, "dollars": 1},
 }
 
-_SHAPE = re.compile(r"\s*(?P<sign>[+-]?)\$?\s*(?P<number>\d[\d,_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)[\s_]*(?P<unit>\S{0,16})\s*")
+_SHAPE = re.compile(
+    r"\s*(?P<sign>[+-]?)\$?\s*(?P<number>\d[\d,_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)[\s_]*(?P<unit>\S{0,16})\s*"
+)
 
 
 def parse_quantity(raw: object, dimension: Dimension) -> float:
