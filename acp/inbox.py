@@ -20,7 +20,6 @@ from schemas.error import AgentError, ErrorCode
 from schemas.job import Sender
 
 log = structlog.get_logger()
-FETCH_S = 1.0
 BATCH = 16
 PAUSE_S = 1.0
 
@@ -46,12 +45,12 @@ class Inbox:
 
     async def _batch(self, queue: JetStreamContext.PullSubscription) -> list[Msg]:
         try:
-            return await queue.fetch(BATCH, timeout=FETCH_S)
-        except nats.errors.TimeoutError:
+            return await queue.fetch(BATCH, timeout=self._bus.settings.fetch_s)
+        except TimeoutError:
             return []
         except (nats.errors.Error, APIError) as error:
             log.warning("fetch_failed", error=str(error))
-            await asyncio.sleep(FETCH_S)
+            await asyncio.sleep(PAUSE_S)
             return []
 
     async def _read(self, message: Msg) -> None:

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 RETRY_S = 0.5
 AWAY = (
-    nats.errors.TimeoutError,
+    TimeoutError,
     nats.errors.NoRespondersError,
     nats.errors.ConnectionClosedError,
     nats.errors.ConnectionReconnectingError,

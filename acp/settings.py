@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     queued_per_sender: PositiveInt = 10_000
     ack_wait_s: PositiveFloat = 30.0
     """A job whose owner shows no life for this long is given to another."""
+    fetch_s: PositiveFloat = 1.0
+    """How long one wait for work lasts: what a broker's death or a drain may cost."""
     stall_s: PositiveFloat = 900.0
     """A job that neither reports nor finishes a step for this long has stalled."""
     attempts: PositiveInt = 5

@@ -28,7 +28,6 @@ from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome
 
 log = structlog.get_logger()
-FETCH_S = 1.0
 PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 
@@ -62,12 +61,12 @@ class Worker:
     async def _next(self, queue: JetStreamContext.PullSubscription) -> Msg | None:
         """One message, or None after a bounded wait: an open fetch dies with its server."""
         try:
-            return (await queue.fetch(1, timeout=FETCH_S))[0]
-        except nats.errors.TimeoutError:
+            return (await queue.fetch(1, timeout=self._settings.fetch_s))[0]
+        except TimeoutError:
             return None
         except (nats.errors.Error, APIError) as error:
             log.warning("fetch_failed", error=str(error))
-            await asyncio.sleep(FETCH_S)
+            await asyncio.sleep(PAUSE_S)
             return None
 
     async def _start(self, message: Msg) -> None:

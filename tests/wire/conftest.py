@@ -32,6 +32,7 @@ def settings(broker: Broker, tmp_path: Path) -> Settings:
         runs_dir=tmp_path / "runs",
         ack_wait_s=2.0,
         connect_limit_s=5.0,
+        fetch_s=0.2,
         drain_s=5.0,
         handoff_s=0.5,
     )
