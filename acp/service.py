@@ -100,6 +100,11 @@ class Service:
                 loop.result()
         log.info("drained", cut_short=len(late))
 
+    @property
+    def healthy(self) -> bool:
+        """Whether this process answers right now: started, not draining, and the broker within reach."""
+        return self.ready.is_set() and self._bus.up
+
     async def _open(self) -> Micro:
         commands = ",".join(self.intake.routes)
         config = ServiceConfig(
