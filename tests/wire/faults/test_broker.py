@@ -10,7 +10,7 @@ import pytest
 import rehearsal
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
-from processes import AGENT, NAMES, AgentProcess, effects, pending, statuses, terminal_states, until
+from processes import AGENT, NAMES, AgentProcess, effects, pending, signal_group, statuses, terminal_states, until
 
 from acp.bus import Bus
 from acp.journal import Journal
@@ -38,7 +38,7 @@ async def test_f03_the_broker_dies_and_comes_back(tmp_path: Path, away_s: float)
             sent = await request(client, {"cmd": "REHEARSE", "steps": 8, "seconds": 0.2}, AGENT)
             assert sent.job is not None
             await until(lambda: effects(tmp_path, sent.job or "")[1])
-            broker.child._signal(signal.SIGKILL)  # noqa: SLF001 - the group of the broker this test started
+            signal_group(broker.child, signal.SIGKILL)
             await broker.child.wait()
             await asyncio.sleep(away_s)
             async with Broker(tmp_path / "broker", port=port):
