@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from schemas.job import JobList, JobSummary, Sender
+from schemas.job import ANYBODY, JobList, JobSummary, Sender
 from schemas.status import JobState
-
-ANYBODY = Sender()
 
 
 class Jobs(Protocol):
