@@ -59,7 +59,8 @@ async def watched(child: Child, engine: str) -> AsyncIterator[None]:
 def engine_died(child: Child, engine: str) -> AgentError:
     """The error for an engine that ended by itself, with its exit status and last log lines."""
     status = child.returncode or 0
-    how = f"was ended by signal {status - SIGNALLED}" if status > SIGNALLED else f"exited with status {status}"
+    signal = -status if status < 0 else status - SIGNALLED
+    how = f"was ended by signal {signal}" if signal > 0 else f"exited with status {status}"
     words = child.tail() or "it wrote nothing"
     return AgentError(ErrorCode.ENGINE_FAILED, f"{engine} {how}; its last lines: {words}")
 
