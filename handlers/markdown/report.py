@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from handlers.markdown.text import escape, figure, table
+from handlers.markdown.text import figure, table
 from schemas.measurement import LoadLevel, LoadReport
 from schemas.report import Report, Trial
+from schemas.text import escape
 
 
 def report_markdown(report: Report) -> str:

@@ -1,25 +1,8 @@
-"""The small parts of a Markdown page: escaped words, tables, estimates with their intervals and evidence."""
+"""The small parts of a Markdown page: tables, numbers, estimates with their intervals and evidence."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from schemas.evidence import Estimate
-
-LONGEST = 200
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]|\x1b\[[0-9;]*[A-Za-z]")
-SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~])")
-SCHEME = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*)://")
-
-
-def plain(text: str, longest: int = LONGEST) -> str:
-    """`text` without control characters, cut to `longest`: safe in a log line or a terminal."""
-    clean = CONTROL.sub(" ", text[: 4 * longest])
-    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
-
-
-def escape(text: str, longest: int = LONGEST) -> str:
-    """`text` as Markdown shows it letter by letter: no markup, no HTML, no link made of it."""
-    return SPECIAL.sub(r"\\\1", SCHEME.sub(r"\1:\u200b//", plain(text, longest)))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

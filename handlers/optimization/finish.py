@@ -121,8 +121,8 @@ def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
         "the load generator shares the machine with the engine."
     )
     tokens = (
-        f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, prompt cache off, "
-        f"{load.warmup_requests} warm-up requests before the first level."
+        f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "
+        f"prompt cache off, {load.warmup_requests} warm-up requests before the first level."
     )
     return machine, busy, tokens
 
