@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+from schemas.base import Record
+
 
 class Rule(NamedTuple):
     """How one kind of error shows at each door."""
@@ -44,6 +46,7 @@ class ErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BROKER_UNAVAILABLE = "broker_unavailable"
     LEASE_LOST = "lease_lost"
+    DELEGATION_LOOP = "delegation_loop"
     INTERNAL = "internal"
 
 
@@ -77,6 +80,7 @@ ERRORS: dict[ErrorCode, Rule] = {
     ErrorCode.OUT_OF_MEMORY: Rule(507, 4, "There is not enough memory"),
     ErrorCode.BROKER_UNAVAILABLE: Rule(503, 4, "NATS cannot be reached"),
     ErrorCode.LEASE_LOST: Rule(409, 4, "Another agent took the job over"),
+    ErrorCode.DELEGATION_LOOP: Rule(508, 2, "The hand-off goes in circles"),
     ErrorCode.INTERNAL: Rule(500, 1, "This agent failed"),
 }
 
@@ -93,3 +97,28 @@ class AgentError(Exception):
     def rule(self) -> Rule:
         """How this error shows at each door."""
         return ERRORS[self.code]
+
+
+class ErrorBody(Record):
+    """What a sender reads about an error."""
+
+    code: ErrorCode
+    status: int
+    title: str
+    detail: str
+    commands: tuple[str, ...] = ()
+    """The commands there are, where the one asked for is not among them."""
+
+
+class ErrorReply(Record):
+    """An error as it goes over the wire."""
+
+    error: ErrorBody
+    hash: str = "error_v1"
+
+    @classmethod
+    def of(cls, error: AgentError, commands: tuple[str, ...] = ()) -> "ErrorReply":
+        """The answer that `error` turns into."""
+        status, _, title = error.rule
+        body = ErrorBody(code=error.code, status=status, title=title, detail=error.detail, commands=commands)
+        return cls(error=body)

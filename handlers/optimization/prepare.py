@@ -13,7 +13,7 @@ from executors import models, texts, toolchain
 from executors.host import probe
 from handlers.context import JobContext
 from handlers.optimization.bench import Bench, Stage
-from handlers.services import Services
+from handlers.workshop import Workshop
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import HostFacts, Pool
@@ -22,23 +22,23 @@ from schemas.plan import StepKind
 BASE = "F16"
 
 
-async def prepare(command: OptimizeInference, job: JobContext, services: Services) -> tuple[Bench, Facts]:
+async def prepare(command: OptimizeInference, job: JobContext, workshop: Workshop) -> tuple[Bench, Facts]:
     """The workbench of a job, and the facts that its first plan stands on.
 
     Raises:
         AgentError: `unknown_model`, `unreadable_model`, `toolchain_missing`, `disk_full`.
     """
     (job.directory / "logs").mkdir(exist_ok=True)
-    source = find(command.model, services)
+    source = find(command.model, workshop)
     model = model_from_gguf(models.header(source), source.name)
-    tools = toolchain.find("llamacpp", services.cache)
+    tools = toolchain.find("llamacpp", workshop.cache)
     host = await job.step("host", HostFacts, lambda: probe(job.directory / "logs" / "probe.log"))
     bench = Bench(
         command=command,
         job=job,
-        services=services,
+        workshop=workshop,
         tools=tools,
-        texts=texts.find(services.cache, calibration=services.calibration_text, evaluation=services.evaluation_text),
+        texts=texts.find(workshop.cache, calibration=workshop.calibration_text, evaluation=workshop.evaluation_text),
         host=host,
         model=model,
         base=job.directory / f"{BASE}.gguf",
@@ -49,24 +49,24 @@ async def prepare(command: OptimizeInference, job: JobContext, services: Service
     return bench, facts_of(bench)
 
 
-def find(name: str, services: Services) -> Path:
+def find(name: str, workshop: Workshop) -> Path:
     """The file of the model that the sender named.
 
     Raises:
         AgentError: `unknown_model`, with what there is.
     """
-    path = models.locate(name, services.model_roots)
+    path = models.locate(name, workshop.model_roots)
     if path is None:
-        here = ", ".join(models.names(services.model_roots)) or "none"
+        here = ", ".join(models.names(workshop.model_roots)) or "none"
         raise AgentError(ErrorCode.UNKNOWN_MODEL, f"no weights of {name!r} are here; models at hand: {here}")
     return path
 
 
 def facts_of(bench: Bench) -> Facts:
     """What the planner is told: this host is the only hardware."""
-    cap = bench.services.effort.max_threads
+    cap = bench.workshop.effort.max_threads
     host = bench.host.model_copy(update={"cores": bench.threads}) if cap else bench.host
-    prices = bench.services.price_file
+    prices = bench.workshop.price_file
     return Facts(
         model=bench.model,
         pools=(Pool(accelerator=accelerator_from_host(host), count=1),),
