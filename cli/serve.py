@@ -17,11 +17,14 @@ from handlers.services import Services
 MakeRoutes = Callable[[Settings, Backend], Routes]
 
 
+def own_services(settings: Settings, backend: Backend) -> Services:
+    """What this agent's handlers may use."""
+    return Services(settings.agent, backend.jobs, settings.runs_dir, workshop())
+
+
 def own_routes(settings: Settings, backend: Backend) -> Routes:
     """Every handler of this package with its services."""
-    return bind(
-        discover(), Services(agent=settings.agent, jobs=backend.jobs, runs_dir=settings.runs_dir, workshop=workshop())
-    )
+    return bind(discover(), own_services(settings, backend))
 
 
 async def serve(

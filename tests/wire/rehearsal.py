@@ -9,7 +9,7 @@ from acp.logs import configure
 from acp.routes import Routes
 from acp.service import Backend
 from acp.settings import Settings
-from cli.serve import own_routes, serve
+from cli.serve import own_routes, own_services, serve
 from handlers.context import JobContext
 from handlers.registry import Bound, Handler
 from handlers.services import Services
@@ -102,7 +102,7 @@ HANDLER = Handler(
 
 def routes(settings: Settings, backend: Backend) -> Routes:
     """The agent's own commands and `REHEARSE`."""
-    services = Services(agent=settings.agent, jobs=backend.jobs, runs_dir=settings.runs_dir)
+    services = own_services(settings, backend)
     return {**own_routes(settings, backend), HANDLER.cmd: Bound(HANDLER, services)}
 
 
