@@ -117,7 +117,7 @@ class Tensor(Structure):
     """`struct ggml_tensor`."""
 
 
-Tensor._fields_ = (  # noqa: SLF001 - ctypes' way of declaring a structure that points at itself
+Tensor._fields_ = (  # a structure that points at itself is declared in two steps
     ("type", c_int),
     ("buffer", c_void_p),
     ("ne", c_int64 * 4),

@@ -136,7 +136,9 @@ def explain(log: str) -> WorkerError:
     """What the quantizer's log says about a failure."""
     if "iostream error" in log:
         return WorkerError("disk_full", "the quantized file could not be written: no room, a quota or a size limit")
-    reason = next((line for line in reversed(log.splitlines()) if "failed" in line or "error" in line), "no reason given")
+    reason = next(
+        (line for line in reversed(log.splitlines()) if "failed" in line or "error" in line), "no reason given"
+    )
     code = "unreadable_model" if "load" in reason or "tensor" in reason or "gguf" in reason else "tool_failed"
     return WorkerError(code, f"llama.cpp's quantizer refused the model ({reason.split(': ', 1)[-1].strip()})")
 

@@ -5,9 +5,9 @@ Request: `baseline`, `candidate`, `text` (path), `cache` (folder), `n_ctx`, `blo
 `kl` (mean nats over every `kl_every`-th position), `top1` (positions whose likeliest successor agrees).
 
 Each chunk of `n_ctx` tokens is read whole and its second half scored, as llama.cpp's perplexity tool does. Chunks
-come in a seeded random order, so that those seen so far are a sample of the whole text. The baseline's log-probabilities
-are kept in `cache`: float32 for the tokens that came, float16 over the vocabulary at the positions of the divergence.
-Both candidates and caches go through float16, so a cached and a fresh run give the same numbers.
+come in a seeded random order, so that those seen so far are a sample of the whole text. The baseline's scores are kept
+in `cache`: float32 for the tokens that came, float16 over the vocabulary at the positions of the divergence. Fresh
+log-probabilities go through float16 too, so that a cached and a fresh run give the same numbers.
 """
 
 import os

@@ -1,0 +1,1 @@
+"""Measures: load, quality, resources."""
