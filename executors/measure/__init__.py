@@ -1,1 +1,1 @@
-"""Measures: load, quality, resources."""
+"""Measurement: an endpoint or two models in, load figures or a gate decision out."""

@@ -1,0 +1,90 @@
+"""The command line: one subcommand each, imported only when it runs, so that `--help` is instant."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.error import AgentError
+
+app = typer.Typer(
+    name="inferwright",
+    help="Make self-hosted language models faster and cheaper, and measure that they did not get worse.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Runs = Annotated[Path, typer.Option(help="Where jobs keep their files.")]
+Nats = Annotated[str, typer.Option(help="URLs of the NATS servers, separated by commas.")]
+CommandFile = Annotated[Path, typer.Argument(help="A command as JSON; - reads standard input.", allow_dash=True)]
+RUNS = Path("runs")
+NATS = "nats://127.0.0.1:4222"
+
+
+@app.command(epilog="Example: **inferwright demo**")
+def demo(runs: Runs = RUNS) -> None:
+    """Run the whole main job on a small real model, with a broker of its own. Minutes, no account, no compiler."""
+    from cli.demo import run_demo  # noqa: PLC0415 - imported only when it runs
+
+    asyncio.run(run_demo(runs))
+
+
+@app.command(epilog="Example: **inferwright serve --nats nats://127.0.0.1:4222**")
+def serve(nats: Nats = NATS, runs: Runs = RUNS) -> None:
+    """Run the agent on a NATS server with JetStream until Ctrl-C or SIGTERM."""
+    from cli.serve import run_agent  # noqa: PLC0415
+
+    asyncio.run(run_agent(nats, runs))
+
+
+@app.command(epilog="Example: **inferwright send examples/optimize.json**")
+def send(file: CommandFile, nats: Nats = NATS, json: Json = False) -> None:
+    """Send a command as a peer would: print the reply, follow the updates, end with the outcome."""
+    from cli.send import run_send  # noqa: PLC0415
+
+    sys.exit(asyncio.run(run_send(file, nats, json=json)))
+
+
+@app.command(
+    epilog="Example: **inferwright plan examples/llama-3-70b.json**; exit 0 feasible, 3 infeasible, 2 invalid."
+)
+def plan(file: CommandFile, json: Json = False) -> None:
+    """Answer a command with a plan, and carry nothing out. Needs no broker and no weights."""
+    from cli.plan import run_plan  # noqa: PLC0415
+
+    sys.exit(run_plan(file, json=json))
+
+
+@app.command(epilog="Example: **inferwright report 01JD…**")
+def report(
+    job: Annotated[str, typer.Argument(help="The job's id, or its folder.")], runs: Runs = RUNS, json: Json = False
+) -> None:
+    """Print the report of a finished job."""
+    from cli.report import run_report  # noqa: PLC0415
+
+    run_report(job, runs, json=json)
+
+
+@app.command(epilog="Example: **inferwright doctor --json**")
+def doctor(json: Json = False) -> None:
+    """Say what is here, what is missing, and what to do about it."""
+    from cli.doctor import run_doctor  # noqa: PLC0415
+
+    sys.exit(asyncio.run(run_doctor(json=json)))
+
+
+def main() -> None:
+    """The entry point: an error becomes one sentence and an exit status, Ctrl-C becomes 130."""
+    try:
+        app()
+    except AgentError as error:
+        typer.secho(f"inferwright: {error.detail}", fg="red", err=True)
+        sys.exit(error.rule.exit)
+    except KeyboardInterrupt:
+        typer.secho("inferwright: stopped; nothing is left running", err=True)
+        sys.exit(130)

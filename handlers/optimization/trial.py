@@ -1,0 +1,138 @@
+"""One candidate, tried: build its weights, judge them, and only when they pass put load on them."""
+
+from pathlib import Path
+
+from executors.compress.gguf import compute_importance, quantize
+from executors.measure.score import judge
+from schemas.artifact import Artifact
+
+from handlers.optimization.bench import Bench, Stage
+from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss
+from schemas.error import AgentError, ErrorCode
+from schemas.evidence import Estimate
+from schemas.measurement import GateDecision, GateVerdict, LoadReport
+from schemas.plan import Candidate, PlannedWorkload, StepKind, Strategy
+from schemas.report import Comparison, Trial, TrialOutcome
+
+SURVIVABLE = frozenset({ErrorCode.ENGINE_FAILED, ErrorCode.TOOL_FAILED, ErrorCode.OUT_OF_MEMORY})
+"""Errors that end a candidate and not the job."""
+
+
+async def attempt(bench: Bench, candidate: Candidate, workload: PlannedWorkload, stage: Stage) -> Trial:
+    """Try `candidate`; a tool or an engine that fails makes a failed trial, and the job goes on."""
+    try:
+        return await _attempt(bench, candidate, workload, stage)
+    except AgentError as error:
+        if error.code not in SURVIVABLE:
+            raise
+        return Trial(candidate=candidate, outcome=TrialOutcome.FAILED, sentence=error.detail)
+
+
+async def _attempt(bench: Bench, candidate: Candidate, workload: PlannedWorkload, stage: Stage) -> Trial:
+    strategy, job = candidate.strategy, bench.job
+    name = weights_name(strategy)
+    weights = job.directory / f"{name}.gguf"
+    await bench.say(StepKind.OPTIMIZATION, stage, f"making {weights.name} from {bench.base.name}")
+    artifact = await job.step(f"compress-{name}", Artifact, lambda: _compress(bench, strategy, weights))
+    await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
+    gate = await job.step(f"judge-{name}", GateDecision, lambda: _judge(bench, weights))
+    await bench.say_gate(stage, gate)
+    if gate.verdict is not GateVerdict.PASSED:
+        return Trial(
+            candidate=candidate,
+            outcome=TrialOutcome.MISSED_QUALITY,
+            sentence=gate.sentence,
+            artifact=artifact,
+            gate=gate,
+            comparisons=_compare(candidate, gate, None),
+        )
+    run = run_name(strategy)
+    load = await job.step(f"load-{run}", LoadReport, lambda: bench.load(strategy, weights, workload, run, stage))
+    missed = [line.name for line in lines(bench.command, load, gate, None) if not line.met]
+    return Trial(
+        candidate=candidate,
+        outcome=TrialOutcome.MISSED_TARGET if missed else TrialOutcome.MET,
+        sentence=f"passed the gate, missed {', '.join(missed)}" if missed else "passed the gate and met every target",
+        artifact=artifact,
+        gate=gate,
+        load=load,
+        comparisons=_compare(candidate, gate, load),
+    )
+
+
+def weights_name(strategy: Strategy) -> str:
+    """The name of a strategy's weights: strategies that differ only in how they are served share them."""
+    return strategy.weight_format + ("-imatrix" if strategy.importance_matrix else "")
+
+
+def run_name(strategy: Strategy) -> str:
+    """The name of a strategy's load test."""
+    served = f"{strategy.threads}t-{strategy.max_sequences}s-{strategy.batched_tokens}b"
+    return f"{weights_name(strategy)}-{served}"
+
+
+async def _compress(bench: Bench, strategy: Strategy, weights: Path) -> Artifact:
+    importance = await _importance(bench) if strategy.importance_matrix else None
+    return await quantize(
+        bench.base,
+        strategy.weight_format,
+        weights,
+        importance=importance,
+        toolchain=bench.tools,
+        threads=bench.threads,
+        log=bench.log(f"compress-{weights.stem}"),
+    )
+
+
+async def _importance(bench: Bench) -> Path:
+    """The importance matrix, computed once a job."""
+    path = bench.job.directory / "importance.npz"
+    await bench.job.step("importance", Artifact, lambda: _compute_importance(bench, path))
+    return path
+
+
+async def _compute_importance(bench: Bench, path: Path) -> Artifact:
+    return await compute_importance(
+        bench.base,
+        path,
+        text=bench.texts.calibration,
+        tokens=bench.services.effort.importance_tokens,
+        toolchain=bench.tools,
+        threads=bench.threads,
+        log=bench.log("importance"),
+    )
+
+
+async def _judge(bench: Bench, weights: Path) -> GateDecision:
+    return await judge(
+        bench.base,
+        weights,
+        text=bench.texts.evaluation,
+        limit=bench.command.constraints.max_quality_loss,
+        max_tokens=bench.services.effort.judge_tokens,
+        cache=bench.job.directory / "scores",
+        toolchain=bench.tools,
+        threads=bench.threads,
+        log=bench.log(f"judge-{weights.stem}"),
+    )
+
+
+def compare_load(candidate: Candidate, load: LoadReport) -> tuple[Comparison, ...]:
+    """Predicted against measured, for what a load test measures."""
+    full, poisson, said = capacity(load), arrivals(load), candidate.prediction
+    pairs: list[tuple[str, Estimate, Estimate | None]] = [
+        ("throughput_rps", said.throughput_rps, full.throughput_rps),
+        ("output_tokens_s", said.output_tokens_s, full.output_tokens_s),
+        ("tpot_ms", said.tpot_ms, full.tpot and full.tpot.p50),
+        ("ttft_p50_ms", said.ttft_p50_ms, poisson.ttft and poisson.ttft.p50),
+        ("latency_p50_ms", said.latency_p50_ms, poisson.latency and poisson.latency.p50),
+        ("latency_p95_ms", said.latency_p95_ms, poisson.latency and poisson.latency.p95),
+    ]
+    return tuple(Comparison(metric=name, predicted=was, measured=now) for name, was, now in pairs if now is not None)
+
+
+def _compare(candidate: Candidate, gate: GateDecision, load: LoadReport | None) -> tuple[Comparison, ...]:
+    quality = Comparison(
+        metric="quality_loss", predicted=candidate.prediction.quality_loss, measured=quality_loss(gate)
+    )
+    return (quality, *(compare_load(candidate, load) if load else ()))

@@ -1,0 +1,55 @@
+"""The layout's promises: imports follow the arrows, no file is too long, no name is taken by another package."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ARROWS = {
+    "schemas": set(),
+    "planners": {"schemas"},
+    "executors": {"schemas"},
+    "acp": {"schemas"},
+    "handlers": {"schemas", "planners", "executors"},
+    "cli": {"schemas", "planners", "executors", "acp", "handlers"},
+}
+LONGEST = 300
+
+
+def sources() -> list[Path]:
+    """Every Python file of the project."""
+    return sorted(path for package in ARROWS for path in (ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Our own packages that a file imports, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found & set(ARROWS)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    """A file imports only from its own package and from those its package may see."""
+    package = path.relative_to(ROOT).parts[0]
+    assert imported(path) <= ARROWS[package] | {package}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_two_ideas(path: Path) -> None:
+    """No file passes 300 lines."""
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_help_needs_no_heavy_import() -> None:
+    """The command line starts without numpy, aiohttp, nats or matplotlib."""
+    code = "import sys, cli.main; print(*sorted({'numpy', 'aiohttp', 'nats', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    assert done.stdout.strip() == ""
