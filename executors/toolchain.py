@@ -23,7 +23,8 @@ from schemas.error import AgentError, ErrorCode
 from schemas.toolchain import ToolchainSpec, ToolchainStamp, ToolchainState, ToolchainStatus
 
 SPECIFICATIONS = Path(__file__).parent / "toolchains.toml"
-DEFAULT_ROOT = Path.home() / ".cache" / "inferwright" / "toolchains"
+FOLDER = "toolchains"
+"""Under the cache that every function here is handed."""
 STAMP = "toolchain.json"
 LOCK_POLL_S = 0.2
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
@@ -64,7 +65,7 @@ class Toolchain:
             return None
 
 
-def specifications() -> dict[str, ToolchainSpec]:
+def known() -> dict[str, ToolchainSpec]:
     """All toolchains by name."""
     raw = tomllib.loads(SPECIFICATIONS.read_text(encoding="utf-8"))
     return {name: ToolchainSpec.model_validate({"name": name, **fields}) for name, fields in raw.items()}
@@ -76,15 +77,15 @@ def specification(name: str) -> ToolchainSpec:
     Raises:
         AgentError: `toolchain_missing` for a name that is not in the list.
     """
-    known = specifications()
-    if name not in known:
-        raise AgentError(ErrorCode.TOOLCHAIN_MISSING, f"there is no toolchain {name!r}; there are {', '.join(known)}")
-    return known[name]
+    specs = known()
+    if name not in specs:
+        raise AgentError(ErrorCode.TOOLCHAIN_MISSING, f"there is no toolchain {name!r}; there are {', '.join(specs)}")
+    return specs[name]
 
 
-def state(spec: ToolchainSpec, root: Path) -> ToolchainState:
+def state(spec: ToolchainSpec, cache: Path) -> ToolchainState:
     """How a toolchain stands, by its stamp and files; cheap, imports nothing."""
-    made = Toolchain(spec, root / spec.name)
+    made = Toolchain(spec, cache / FOLDER / spec.name)
     if not made.path.exists():
         return ToolchainState.MISSING
     stamp = made.stamp
@@ -93,30 +94,35 @@ def state(spec: ToolchainSpec, root: Path) -> ToolchainState:
     return ToolchainState.READY if stamp.digest == spec.digest(_version()) else ToolchainState.STALE
 
 
-def find(name: str, root: Path) -> Toolchain:
+def find(name: str, cache: Path) -> Toolchain:
     """The installed toolchain.
 
     Raises:
         AgentError: `toolchain_missing` where it is not installed as specified.
     """
     spec = specification(name)
-    found = state(spec, root)
+    found = state(spec, cache)
     if found is not ToolchainState.READY:
         raise AgentError(
             ErrorCode.TOOLCHAIN_MISSING,
-            f"the toolchain {name} is {found} under {root}; run: inferwright toolchain install {name}",
+            f"the toolchain {name} is {found} under {cache}; run: inferwright toolchain install {name}",
         )
-    return Toolchain(spec, root / name)
+    return Toolchain(spec, cache / FOLDER / name)
 
 
-def status(spec: ToolchainSpec, root: Path) -> ToolchainStatus:
+def installed(name: str, cache: Path) -> bool:
+    """Whether `find` would find it."""
+    return state(specification(name), cache) is ToolchainState.READY
+
+
+def status(spec: ToolchainSpec, cache: Path) -> ToolchainStatus:
     """One line of a list: state, size on disk in bytes, what is inside."""
-    made = Toolchain(spec, root / spec.name)
+    made = Toolchain(spec, cache / FOLDER / spec.name)
     stamp = made.stamp
     return ToolchainStatus(
         name=spec.name,
         summary=spec.summary,
-        state=state(spec, root),
+        state=state(spec, cache),
         path=str(made.path),
         bytes=disk_use(made.path),
         packages=stamp.packages if stamp else (),
@@ -128,16 +134,17 @@ def disk_use(path: Path) -> int:
     return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
 
 
-async def install(spec: ToolchainSpec, root: Path, on_progress: Progress) -> Toolchain:
+async def install(spec: ToolchainSpec, cache: Path, on_progress: Progress) -> Toolchain:
     """The toolchain, made or made again where it is missing, stale or broken; `on_progress` gets a line at a time.
 
     Raises:
         AgentError: `disk_full`, or `tool_failed` with the log that has pip's last lines.
     """
+    root = cache / FOLDER
     _make_folder(root)
-    final = Toolchain(spec, root / spec.name)
+    final = Toolchain(spec, cache / FOLDER / spec.name)
     async with _lock(root / f".{spec.name}.lock", on_progress):
-        if state(spec, root) is ToolchainState.READY:
+        if state(spec, cache) is ToolchainState.READY:
             return final
         _check_room(spec, root)
         partial = Toolchain(spec, root / f".{spec.name}.{os.getpid()}.partial")
@@ -166,16 +173,16 @@ async def verify(toolchain: Toolchain, log: Path) -> None:
         await _run(toolchain, [str(toolchain.python), "-I", "-c", script], log, f"import of {toolchain.spec.name}")
 
 
-async def remove(name: str, root: Path) -> None:
+async def remove(name: str, cache: Path) -> None:
     """Delete an installed toolchain; nothing happens where there is none.
 
     Raises:
         AgentError: `toolchain_missing` for a name that is not in the list.
     """
-    spec = specification(name)
-    if await asyncio.to_thread(root.is_dir):
-        async with _lock(root / f".{name}.lock", lambda _: None):
-            await asyncio.to_thread(_discard, root / spec.name)
+    path = cache / FOLDER / specification(name).name
+    if await asyncio.to_thread(path.exists):
+        async with _lock(path.with_name(f".{name}.lock"), lambda _: None):
+            await asyncio.to_thread(_discard, path)
 
 
 async def _build(made: Toolchain, log: Path, on_progress: Progress) -> None:

@@ -1,14 +1,14 @@
 """Workers: a request record in, progress and result records out, from a script that a toolchain's interpreter runs."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
-from executors.process import Child, Limits
+from executors.process import Child
 from executors.toolchain import Toolchain
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
@@ -44,12 +44,11 @@ def ignore(_: Progress) -> None:
 
 @dataclass(frozen=True)
 class Workbench:
-    """Where and how workers run: toolchain, engine threads, the log they append to, limits, who hears of progress."""
+    """Where and how workers run: toolchain, engine threads, the log they append to, who hears of progress."""
 
     toolchain: Toolchain
     threads: int
     log: Path
-    limits: Limits = field(default_factory=Limits)
     on_progress: Callable[[Progress], None] = ignore
 
 
@@ -69,7 +68,6 @@ class Worker(Generic[AnswerT]):
             [str(bench.toolchain.python), "-s", "-E", "-B", str(SCRIPTS / f"{script}.py")],
             log=bench.log,
             env={"OPENBLAS_NUM_THREADS": "1"},  # its pool would only reserve memory here
-            limits=bench.limits,
             read_output=True,
         )
 

@@ -1,5 +1,7 @@
 """What compressing left behind: files with their digests, and how each was made, as its manifest says."""
 
+from pathlib import Path
+
 from pydantic import NonNegativeFloat, PositiveInt
 
 from schemas.base import Record
@@ -9,7 +11,7 @@ class Text(Record):
     """A text to calibrate or to evaluate with, by name and content."""
 
     name: str
-    path: str
+    path: Path
     sha256: str
     licence: str = ""
 
@@ -45,3 +47,8 @@ class Artifact(Record):
     seconds: NonNegativeFloat
     sample: str = ""
     """What the engine wrote with it after a fixed prompt: proof that it loads."""
+
+    @property
+    def path(self) -> str:
+        """The output's name, relative to its job's folder."""
+        return self.output.name
