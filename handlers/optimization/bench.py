@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.texts import Texts
-from executors.toolchain import Toolchain
-
 from executors.measure.load import measure
 from executors.serve import llamacpp
+from executors.texts import Texts
+from executors.toolchain import Toolchain
 from handlers.context import JobContext
 from handlers.workshop import Workshop
 from schemas.command import OptimizeInference
@@ -81,7 +80,7 @@ class Bench:
         log = self.log(f"serve-{name}")
         async with llamacpp.serve(strategy, weights, python=self.tools.python, log=log) as endpoint:
             length = workload.input_tokens
-            text = self.texts.calibration.read_text()[: PROMPTS * length * CHARACTERS_PER_TOKEN]
+            text = self.texts.calibration.path.read_text(encoding="utf-8")[: PROMPTS * length * CHARACTERS_PER_TOKEN]
             ids = await llamacpp.tokens(endpoint, text)
             return await measure(
                 endpoint,

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from executors.compress.gguf import quantize
 from planners.catalog import accelerator_from_host, model_from_gguf
 from planners.corrections import Corrections
 from planners.plan import Facts
 from planners.prices import load_prices
-from schemas.artifact import Artifact
 
 from executors import models, texts, toolchain
+from executors.compress.gguf import quantize
 from executors.host import probe
+from executors.worker import Workbench
 from handlers.context import JobContext
 from handlers.optimization.bench import Bench, Stage
 from handlers.workshop import Workshop
+from schemas.artifact import Artifact
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import HostFacts, Pool
@@ -82,7 +83,5 @@ async def _base(bench: Bench, source: Path) -> Artifact:
         BASE,
         bench.base,
         importance=None,
-        toolchain=bench.tools,
-        threads=bench.threads,
-        log=bench.log("base"),
+        bench=Workbench(bench.tools, bench.threads, bench.log("base")),
     )

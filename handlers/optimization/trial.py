@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from executors.compress.gguf import compute_importance, quantize
+from executors.measure.gate import GateRule
 from executors.measure.score import judge
-from schemas.artifact import Artifact
-
+from executors.worker import Workbench
 from handlers.optimization.bench import Bench, Stage
 from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss
+from schemas.artifact import Artifact
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Estimate
 from schemas.measurement import GateDecision, GateVerdict, LoadReport
@@ -78,9 +79,7 @@ async def _compress(bench: Bench, strategy: Strategy, weights: Path) -> Artifact
         strategy.weight_format,
         weights,
         importance=importance,
-        toolchain=bench.tools,
-        threads=bench.threads,
-        log=bench.log(f"compress-{weights.stem}"),
+        bench=Workbench(bench.tools, bench.threads, bench.log(f"compress-{weights.stem}")),
     )
 
 
@@ -97,9 +96,7 @@ async def _compute_importance(bench: Bench, path: Path) -> Artifact:
         path,
         text=bench.texts.calibration,
         tokens=bench.workshop.effort.importance_tokens,
-        toolchain=bench.tools,
-        threads=bench.threads,
-        log=bench.log("importance"),
+        bench=Workbench(bench.tools, bench.threads, bench.log("importance")),
     )
 
 
@@ -108,12 +105,9 @@ async def _judge(bench: Bench, weights: Path) -> GateDecision:
         bench.base,
         weights,
         text=bench.texts.evaluation,
-        limit=bench.command.constraints.max_quality_loss,
-        max_tokens=bench.workshop.effort.judge_tokens,
+        rule=GateRule(limit=bench.command.constraints.max_quality_loss, max_tokens=bench.workshop.effort.judge_tokens),
         cache=bench.job.directory / "scores",
-        toolchain=bench.tools,
-        threads=bench.threads,
-        log=bench.log(f"judge-{weights.stem}"),
+        bench=Workbench(bench.tools, bench.threads, bench.log(f"judge-{weights.stem}")),
     )
 
 

@@ -1,0 +1,129 @@
+"""The quality gate: paired blocks of scores in; passed, failed or undecided out. Pure; the one rule, in one place.
+
+The loss is exp(d) - 1, d the mean difference of negative log-likelihood per token, candidate minus baseline. Its
+interval is an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas: Time-uniform central limit
+theory and asymptotic confidence sequences, arXiv:2103.06476, theorem 2.2): it holds at all sample sizes at once, so one
+may look after every block and stop as soon as it is decided without raising the chance of a false verdict.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from schemas.base import Record
+from schemas.measurement import GateDecision, GateVerdict, QualityMeasurement
+
+
+class GateRule(Record):
+    """What passes: the interval's upper end within `limit`, a relative rise of perplexity (0.02 is 2 %)."""
+
+    limit: NonNegativeFloat
+    confidence: float = 0.95
+    """Of the interval, over all looks together."""
+    min_blocks: PositiveInt = 24
+    """Blocks before the first look: the sequence is asymptotic, and a variance of few blocks is no variance."""
+    tuned_blocks: PositiveInt = 64
+    """Sample size at which the interval is tightest; it holds at every other too."""
+    max_tokens: PositiveInt = 16_384
+    """Scored tokens after which the gate stays undecided."""
+
+
+class Block(Record):
+    """Consecutive scored tokens of one chunk: sums of nll in nats, mean divergence in nats, agreeing top choices."""
+
+    event: Literal["block"] = "block"
+    chunk: NonNegativeInt
+    tokens: PositiveInt
+    nll_baseline: NonNegativeFloat
+    nll_candidate: NonNegativeFloat
+    kl: float
+    top1: NonNegativeInt
+
+
+class Interval(NamedTuple):
+    """A mean with its confidence interval, in the unit of the samples."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def confidence_sequence(samples: NDArray[np.float64], alpha: float, tuned: int, groups: NDArray[np.int64]) -> Interval:
+    """Time-uniform interval, at level 1 - `alpha`, for the mean of `samples`, at their present number.
+
+    Half-width: sd * sqrt(2 (t r2 + 1) / (t2 r2) * log(sqrt(t r2 + 1) / alpha)), t samples, with
+    r2 = (-2 log(alpha) + log(1 - 2 log(alpha))) / `tuned` (theorem 2.2 and section 2.3 of arXiv:2103.06476).
+    Samples of one group (blocks of one chunk) may depend on each other; the variance then is the larger of the samples'
+    own and the one that the sums over groups show (cluster-robust, Liang and Zeger 1986).
+    """
+    count = samples.size
+    mean = float(samples.mean())
+    variance = max(float(samples.var(ddof=1)), _clustered_variance(samples - mean, groups))
+    rho2 = (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / tuned
+    spread = 2 * (count * rho2 + 1) / (count**2 * rho2) * math.log(math.sqrt(count * rho2 + 1) / alpha)
+    half = math.sqrt(variance * spread)
+    return Interval(mean, mean - half, mean + half)
+
+
+def _clustered_variance(residuals: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
+    """Variance per sample that the sums over groups imply; 0 where there is only one group."""
+    _, member = np.unique(groups, return_inverse=True)
+    sums = np.bincount(member, weights=residuals)
+    if sums.size < 2:  # noqa: PLR2004 - one group says nothing about how groups differ
+        return 0.0
+    return float((sums**2).sum()) / residuals.size * sums.size / (sums.size - 1)
+
+
+def measure(blocks: Sequence[Block], rule: GateRule, text: str) -> QualityMeasurement:
+    """What the blocks say, with time-uniform intervals. At least two blocks."""
+    tokens = np.array([block.tokens for block in blocks])
+    base = np.array([block.nll_baseline for block in blocks])
+    other = np.array([block.nll_candidate for block in blocks])
+    groups = np.array([block.chunk for block in blocks])
+    alpha = 1 - rule.confidence
+    delta = confidence_sequence((other - base) / tokens, alpha, rule.tuned_blocks, groups)
+    kl = confidence_sequence(np.array([block.kl for block in blocks]), alpha, rule.tuned_blocks, groups)
+    total = int(tokens.sum())
+    return QualityMeasurement(
+        tokens=total,
+        baseline_perplexity=math.exp(base.sum() / total),
+        perplexity=math.exp(other.sum() / total),
+        loss=math.expm1(delta.mean),
+        loss_low=math.expm1(delta.low),
+        loss_high=math.expm1(delta.high),
+        confidence=rule.confidence,
+        kl=kl.mean,
+        kl_low=max(0.0, kl.low),
+        kl_high=kl.high,
+        top1=sum(block.top1 for block in blocks) / total,
+        text=text,
+    )
+
+
+def verdict(quality: QualityMeasurement, rule: GateRule) -> GateVerdict:
+    """Passed, failed, or undecided as yet."""
+    if quality.loss_high <= rule.limit:
+        return GateVerdict.PASSED
+    return GateVerdict.FAILED if quality.loss_low > rule.limit else GateVerdict.UNDECIDED
+
+
+def decide(name: str, blocks: Sequence[Block], rule: GateRule, text: str) -> GateDecision | None:
+    """The decision on `name`, undecided until there is one; None before the first look is allowed."""
+    if len(blocks) < max(2, rule.min_blocks):
+        return None
+    quality = measure(blocks, rule, text)
+    found = verdict(quality, rule)
+    words = {
+        GateVerdict.PASSED: f"passes the gate of {rule.limit:.2%}",
+        GateVerdict.FAILED: f"fails the gate of {rule.limit:.2%}",
+        GateVerdict.UNDECIDED: f"is undecided at the gate of {rule.limit:.2%} and does not pass",
+    }
+    sentence = (
+        f"{name} {words[found]}: over {quality.tokens:,} tokens its perplexity differs by {quality.loss:+.2%}, "
+        f"{rule.confidence:.0%} interval {quality.loss_low:+.2%} to {quality.loss_high:+.2%}."
+    )
+    return GateDecision(verdict=found, limit=rule.limit, quality=quality, sentence=sentence)
