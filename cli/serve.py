@@ -33,14 +33,15 @@ async def serve(
     stop: asyncio.Event | None = None,
     ready: Callable[[Service], None] = lambda _: None,
     make_routes: MakeRoutes = own_routes,
+    signals: bool = True,
 ) -> None:
-    """Serve until `stop` is set or a signal asks for it; unfinished jobs are handed back.
+    """Serve until `stop` is set or, with `signals`, SIGINT or SIGTERM comes; unfinished jobs are handed back.
 
     Raises:
         AgentError: where the broker cannot be reached, refuses the credentials or denies what the agent needs.
     """
     stop = stop or asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         urls = await stack.enter_async_context(urls_or_embedded(settings.nats_urls, settings.runs_dir / "broker"))

@@ -19,7 +19,7 @@ from schemas.job import Outcome, Sender
 C = TypeVar("C", bound=Command)
 
 
-def _never(_: Command) -> bool:
+def _never(_: Command, __: Services) -> bool:
     return False
 
 
@@ -31,7 +31,7 @@ class Handler(Generic[C]):
     summary: str
     answer: Callable[[C, Services], Awaitable[BaseModel]] | None = None
     work: Callable[[C, JobContext, Services], Awaitable[Outcome]] | None = None
-    starts_job: Callable[[C], bool] = _never
+    starts_job: Callable[[C, Services], bool] = _never
 
     @property
     def cmd(self) -> str:
@@ -59,7 +59,7 @@ class Bound:
 
     def starts_job(self, command: Command) -> bool:
         """Whether this command is accepted instead of answered."""
-        return self.handler.starts_job(command)
+        return self.handler.starts_job(command, self.services)
 
     async def answer(self, command: Command, sender: Sender) -> BaseModel:
         """The immediate answer; raises AgentError."""

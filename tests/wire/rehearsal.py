@@ -96,7 +96,7 @@ HANDLER = Handler(
     summary="Rehearses a job.",
     answer=answer,
     work=work,
-    starts_job=lambda command: not command.at_once,
+    starts_job=lambda command, _: not command.at_once,
 )
 
 
