@@ -77,7 +77,8 @@ async def _converse(settings: Settings, board: Board) -> Sent:
     stop = asyncio.Event()
     ready: asyncio.Future[Service] = asyncio.get_running_loop().create_future()
     agent = asyncio.create_task(serve(settings, stop=stop, ready=ready.set_result, signals=False))
-    await asyncio.wait({agent, ready}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[object]] = {agent, ready}  # type: ignore[arg-type] - a future of either result
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     try:
         if agent.done():
             await agent

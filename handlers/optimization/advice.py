@@ -56,14 +56,10 @@ def from_file(path: Path) -> ModelFacts:
 def facts(model: ModelFacts, command: OptimizeInference, workshop: Workshop, host: HostFacts | None) -> Facts:
     """What the planner is told; `host` where this machine is the only hardware."""
     prices = workshop.price_file
-    pools = (
-        (Pool(accelerator=accelerator_from_host(host), count=1),)
-        if host
-        else find_hardware(command.constraints.hardware)
-    )
+    here = (Pool(accelerator=accelerator_from_host(host), count=1),) if host else ()
     return Facts(
         model=model,
-        pools=pools,
+        pools=here or find_hardware(command.constraints.hardware),
         host=host,
         prices=load_prices(prices.read_text() if prices else None),
         corrections=Corrections(),

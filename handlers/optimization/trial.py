@@ -7,7 +7,7 @@ from executors.measure.gate import GateRule
 from executors.measure.score import judge
 from executors.worker import Workbench
 from handlers.optimization.bench import Bench, Stage
-from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss
+from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from schemas.artifact import Artifact
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Estimate
@@ -117,10 +117,10 @@ def compare_load(candidate: Candidate, load: LoadReport) -> tuple[Comparison, ..
     pairs: list[tuple[str, Estimate, Estimate | None]] = [
         ("throughput_rps", said.throughput_rps, full.throughput_rps),
         ("output_tokens_s", said.output_tokens_s, full.output_tokens_s),
-        ("tpot_ms", said.tpot_ms, full.tpot and full.tpot.p50),
-        ("ttft_p50_ms", said.ttft_p50_ms, poisson.ttft and poisson.ttft.p50),
-        ("latency_p50_ms", said.latency_p50_ms, poisson.latency and poisson.latency.p50),
-        ("latency_p95_ms", said.latency_p95_ms, poisson.latency and poisson.latency.p95),
+        ("tpot_ms", said.tpot_ms, share_of(full.tpot, "p50")),
+        ("ttft_p50_ms", said.ttft_p50_ms, share_of(poisson.ttft, "p50")),
+        ("latency_p50_ms", said.latency_p50_ms, share_of(poisson.latency, "p50")),
+        ("latency_p95_ms", said.latency_p95_ms, share_of(poisson.latency, "p95")),
     ]
     return tuple(Comparison(metric=name, predicted=was, measured=now) for name, was, now in pairs if now is not None)
 
