@@ -1,5 +1,6 @@
 """A job while it runs: steps journaled, updates published, peers asked, each only while the lease holds."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from acp.delegation import Delegation
 from acp.headers import Headers
 from acp.lease import Lease
 from acp.ledger import Ledger
-from acp.outbox import Outbox
+from acp.outbox import Outbox, encoded
 from schemas.delegation import Handoff, HandoffOutcome
 from schemas.error import AgentError, ErrorCode
 from schemas.job import JobRecord, Outcome
@@ -40,6 +41,7 @@ class Job:
         self._delegation = kit.delegation
         self._directory = directory
         self._came_with = came_with
+        self._published: Counter[bytes] = Counter()
         self.touched = monotonic()
         """When the job last got on: what tells work from a loop that is merely alive."""
 
@@ -52,6 +54,11 @@ class Job:
     def directory(self) -> Path:
         """The job's own directory; exists."""
         return self._directory
+
+    async def resume(self) -> None:
+        """Take note of what earlier attempts have published, and publish what the last one could not."""
+        await self._outbox.status_again(self._lease.record)
+        self._published.update(await self._outbox.updates(self.job))
 
     async def step(self, name: str, result: type[R], work: Callable[[], Awaitable[R]]) -> R:
         """The result of a step: from the journal, or by doing `work` and journaling.
@@ -70,13 +77,16 @@ class Job:
         return result.model_validate_json(journaled)
 
     async def report(self, status: InferenceStatus, label: str) -> None:
-        """Publish an update under the next number.
+        """Publish an update under the next number; one that an earlier attempt has published is not repeated.
 
         Raises:
             AgentError: `lease_lost`; `broker_unavailable` when patience is over.
         """
         self.touched = monotonic()
         update = StatusUpdate(inference_status=status, hash=label)
+        if self._published[encoded(update)] > 0:
+            self._published[encoded(update)] -= 1
+            return
         await self._outbox.status(await self._lease.commit(lambda record: _numbered(record, update)))
 
     async def hand_off(self, handoff: Handoff) -> HandoffOutcome:

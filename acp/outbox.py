@@ -12,6 +12,7 @@ from acp.ledger import patiently
 from acp.subjects import Subjects
 from schemas.error import AgentError, ErrorCode
 from schemas.job import JobRecord
+from schemas.status import StatusUpdate
 
 FULL = (10077, 10047, 10122)
 """Server error codes: stream full, no storage left, per-subject limit."""
@@ -43,7 +44,7 @@ class Outbox:
         """Publish the record's last update under its number."""
         if record.last is None:
             return
-        body = record.last.model_dump_json(exclude_none=True).encode()
+        body = encoded(record.last)
         await self.publish(
             self._subjects.status(record.job),
             body,
@@ -61,6 +62,22 @@ class Outbox:
         """Publish the last update where a crash may have come before it, and only there."""
         if await self._published(record.job) < record.seq:
             await self.status(record)
+
+    async def updates(self, job: str) -> list[bytes]:
+        """The bodies of a job's updates so far, in order."""
+        stream, subject = self._subjects.stream("status"), self._subjects.status(job)
+        bodies: list[bytes] = []
+        seq = 1
+        while True:
+            try:
+                message = await patiently(
+                    lambda seq=seq: self._bus.js.get_msg(stream, seq=seq, subject=subject, next=True),  # type: ignore[misc]
+                    self._bus.settings.broker_patience_s,
+                )
+            except NotFoundError:
+                return bodies
+            bodies.append(message.data or b"")
+            seq = (message.seq or seq) + 1
 
     async def dead_letter(
         self, subject: str, body: bytes, original: Mapping[str, str] | None, why: "DeadLetter"
@@ -96,6 +113,11 @@ class DeadLetter:
         self.reason = reason
         self.detail = detail
         self.deliveries = deliveries
+
+
+def encoded(update: StatusUpdate) -> bytes:
+    """An update as it goes over the wire."""
+    return update.model_dump_json(exclude_none=True).encode()
 
 
 def digest(body: bytes) -> str:

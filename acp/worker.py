@@ -96,8 +96,9 @@ class Worker:
             await self._acknowledge(message)
             return
         log.info("job_taken", epoch=lease.record.epoch, attempt=lease.record.attempts)
-        await self._kit.outbox.status_again(lease.record)
         job = Job(lease, self._kit, self._directory(work.record.job), work.came_with)
+        if lease.record.epoch > 1:
+            await job.resume()
         try:
             outcome = await self._outcome(work, job, lease, message)
         except Drained:

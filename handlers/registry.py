@@ -34,6 +34,11 @@ class Handler(Generic[C]):
     starts_job: Callable[[C, Services], bool] = _never
 
     @property
+    def available(self) -> bool:
+        """Whether anything stands behind the command in this version."""
+        return self.answer is not None or self.work is not None
+
+    @property
     def cmd(self) -> str:
         """The command's name on the wire, out of the `Literal` type of its `cmd` field."""
         (name,) = self.command.model_fields["cmd"].annotation.__args__  # type: ignore[union-attr]
@@ -64,7 +69,7 @@ class Bound:
     async def answer(self, command: Command, sender: Sender) -> BaseModel:
         """The immediate answer; raises AgentError."""
         if self.handler.answer is None:
-            raise AgentError(ErrorCode.NOT_AVAILABLE, f"{command.cmd} is not answered at once")
+            raise AgentError(ErrorCode.NOT_AVAILABLE, f"{command.cmd} is understood, but this version cannot do it yet")
         return await self.handler.answer(command, replace(self.services, sender=sender))
 
     async def work(self, command: Command, job: JobContext) -> Outcome:

@@ -26,9 +26,13 @@ class ErrorCode(StrEnum):
     UNSAFE_MODEL = "unsafe_model"
     UNKNOWN_HARDWARE = "unknown_hardware"
     UNKNOWN_JOB = "unknown_job"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNSUPPORTED_MEDIA = "unsupported_media"
     UNSUPPORTED = "unsupported"
     NOT_AVAILABLE = "not_available"
     NOT_CANCELABLE = "not_cancelable"
+    NOT_FINISHED = "not_finished"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     FORBIDDEN = "forbidden"
     UNAUTHORIZED = "unauthorized"
@@ -60,9 +64,13 @@ ERRORS: dict[ErrorCode, Rule] = {
     ErrorCode.UNSAFE_MODEL: Rule(422, 2, "The model's files could run code"),
     ErrorCode.UNKNOWN_HARDWARE: Rule(422, 2, "The hardware is not known"),
     ErrorCode.UNKNOWN_JOB: Rule(404, 2, "There is no such job"),
+    ErrorCode.NOT_FOUND: Rule(404, 2, "There is nothing at that address"),
+    ErrorCode.METHOD_NOT_ALLOWED: Rule(405, 2, "That address does not know the method"),
+    ErrorCode.UNSUPPORTED_MEDIA: Rule(415, 2, "The body must be application/json"),
     ErrorCode.UNSUPPORTED: Rule(422, 2, "That combination cannot run"),
     ErrorCode.NOT_AVAILABLE: Rule(501, 4, "This agent cannot do that yet"),
     ErrorCode.NOT_CANCELABLE: Rule(409, 2, "The job has already ended"),
+    ErrorCode.NOT_FINISHED: Rule(409, 2, "The job has not ended yet"),
     ErrorCode.IDEMPOTENCY_CONFLICT: Rule(409, 2, "The key was used for another body"),
     ErrorCode.FORBIDDEN: Rule(403, 2, "The sender may not do that"),
     ErrorCode.UNAUTHORIZED: Rule(401, 2, "The sender is not known"),

@@ -1,6 +1,6 @@
 """Commands about jobs and about the agent itself, answered at once."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -36,3 +36,11 @@ class CancelJob(Command):
 
     cmd: Literal["CANCEL_JOB"]
     job: str = JobId
+
+
+class DiscoverCapabilities(Command):
+    """What can this agent do, and does it fit a need?"""
+
+    cmd: Literal["DISCOVER_CAPABILITIES"]
+    needs: tuple[Annotated[str, Field(max_length=128)], ...] = Field(default=(), max_length=64)
+    """Words or command names that the asker looks for."""
