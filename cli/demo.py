@@ -8,7 +8,6 @@ from pathlib import Path
 import orjson
 
 from acp.logs import configure
-from acp.service import Service
 from acp.settings import Settings
 from cli.board import Board
 from cli.places import workshop
@@ -74,11 +73,10 @@ async def provide(place: Workshop, board: Board) -> None:
 
 async def _converse(settings: Settings, board: Board) -> Sent:
     """An agent in this process, and a peer that sends it the command and follows the job."""
-    stop = asyncio.Event()
-    ready: asyncio.Future[Service] = asyncio.get_running_loop().create_future()
-    agent = asyncio.create_task(serve(settings, stop=stop, ready=ready.set_result, signals=False))
-    either: set[asyncio.Future[object]] = {agent, ready}  # type: ignore[arg-type] - a future of either result
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    agent = asyncio.create_task(serve(settings, stop=stop, ready=lambda _: ready.set(), signals=False))
+    agent.add_done_callback(lambda _: ready.set())
+    await ready.wait()
     try:
         if agent.done():
             await agent
