@@ -27,10 +27,8 @@ __all__ = [
 ]
 
 # Words that say how a model was tuned or stored, not what it is made of.
-_NOISE = frozenset(
-    ["meta", "hf", "instruct", "chat", "it", "base", "pt", "text", "preview", "model", "latest", "99", "99.9"]
-    + ["gguf", "gptq", "awq", "fp8", "bf16", "fp16", "f16", "int4", "int8", "w4a16", "w8a8", "nf4", "mxfp4", "nvfp4"]
-)
+_TUNED = frozenset({"meta", "hf", "instruct", "chat", "it", "base", "pt", "text", "preview", "latest", "99", "99.9"})
+_STORED = frozenset({"gguf", "gptq", "awq", "fp8", "bf16", "fp16", "f16", "int4", "int8", "w4a16", "w8a8", "nf4"})
 _COUNT = re.compile(r"\s*(\d{1,4})\s*[xX*×]\s*(.+)|\s*(.+?)\s*[xX×]\s*(\d{1,4})\s*$")  # noqa: RUF001 - people write the sign
 _ANY = frozenset({"any", "", "*"})
 _RATES = ("fp32", "bf16", "int8", "fp8", "fp4")
@@ -131,7 +129,7 @@ def _forms(name: str) -> list[str]:
     """Spellings of a model's name from the most to the least specific, without punctuation."""
     tail = name[:256].strip().rstrip("/").rsplit("/", 1)[-1].lower()
     parts = [part for part in re.split(r"[-_\s]+", tail) if part]
-    kept = [part for part in parts if part not in _NOISE]
+    kept = [part for part in parts if part not in _TUNED | _STORED]
     undated = [part for part in kept if not re.fullmatch(r"v\d(\.\d)?|\d{4}|q\d\w*|iq\d\w*|k|m|s", part)]
     sized = [re.sub(r"^(\d+)(\.0)?b$", r"\1b", part) for part in undated]
     return list(dict.fromkeys("".join(form) for form in (parts, kept, undated, sized)))
