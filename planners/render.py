@@ -6,10 +6,11 @@ from schemas.evidence import Estimate
 from schemas.plan import Candidate, Plan
 
 _MAX_TEXT = 400
-_MARKED = re.compile(r"([\\`*_{}\[\]<>#|~!])")
+_MARKED = re.compile(r"([\\`*{}\[\]<>#|~!])")
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+")
 _ESCAPE_SEQUENCES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_])")
 _TRIALS = 12
+_MARK = " (with the others so marked)"
 _REASONS = 16
 
 
@@ -109,15 +110,14 @@ def _percent(estimate: Estimate) -> str:
 
 def _relaxations(plan: Plan) -> str:
     rows = [
-        f"| {safe(item.limit)} | {item.asked:,.10g} | {item.needed:,.10g} {safe(item.unit)} | {safe(item.strategy)} |"
+        f"| {safe(item.limit)}{_MARK if item.jointly else ''} | {item.asked:,.10g} "
+        f"| {item.needed:,.10g} {safe(item.unit)} | {safe(item.strategy)} |"
         for item in plan.relaxations
     ]
     if not rows:
         return ""
     head = "| limit | asked | nearest that would do | with |\n|---|---:|---:|---|\n"
-    together = any(item.jointly for item in plan.relaxations)
-    lead = "All of these together, as no single one is enough:" if together else "Any one of these is enough:"
-    return f"## What binds\n\n{lead}\n\n{head}" + "\n".join(rows)
+    return f"## What binds\n\n{head}" + "\n".join(rows)
 
 
 def _memory(plan: Plan) -> str:
