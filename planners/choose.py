@@ -22,7 +22,7 @@ _PER_MATRIX = 0.02
 _PER_KV_FORMAT = 0.05
 _PER_DOUBLING = 1e-3
 _HEADROOM = 1.3
-_PER_DEVIATION = 1e-4
+_PER_DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
     """What to minimise, (C, B): money first where there is any, then time and rate, then loss, then oddity.
 
     Money counts a month's rent where a rate is asked, else what the work costs; throughput counts up to what is asked
-    and some headroom. A speed-up that rests on guessed tokens, a smaller cache and a matrix that must be computed first
-    have to earn their place; settings off the default and needlessly many slots break ties.
+    and some headroom. A speed-up that rests on guessed tokens, a smaller cache, a matrix that must be computed first
+    and settings off their default have to earn their place; needlessly many slots break ties.
     """
     latency = judged.latency
     slow = np.log(latency.latency_p95) if not traffic.batch_job else np.zeros_like(latency.latency_p95)
@@ -47,7 +47,7 @@ def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
     loss = np.array([estimate.value for estimate in judged.quality])[space.group]
     matrix = np.array([group.importance_matrix for group in space.groups], dtype=np.float64)[space.group]
     kv = np.array([group.kv_format != "FP16" for group in space.groups], dtype=np.float64)[space.group]
-    settings = space.scheduling + (1 - space.chunked) + space.prefix
+    settings = (space.scheduling > 0).astype(np.float64) + (space.chunked == 0)
     oddity = _PER_LOSS * loss + _PER_GUESS * (space.speculation > 0) + _PER_MATRIX * matrix + _PER_KV_FORMAT * kv
     oddity += _PER_DEVIATION * settings
     money = np.nan_to_num(judged.monthly, nan=0.0)

@@ -98,13 +98,14 @@ def judge(
     *,
     prices: PriceTable,
     corrections: Corrections,
+    rents: tuple[Rent | None, ...] | None = None,
 ) -> Judged:
-    """Every candidate against every limit."""
+    """Every candidate against every limit; `rents` where they are known from an earlier call."""
     latency, spread = _corrected(under(traffic, space, served.replica), space, served, corrections)
     quality = tuple(
         _measured_quality(estimate, corrections, space, index) for index, estimate in enumerate(served.quality)
     )
-    rents = rent_of(space, prices, request.constraints)
+    rents = rent_of(space, prices, request.constraints) if rents is None else rents
     hourly = np.array([np.nan if rent is None else rent.usd_per_hour for rent in rents]).reshape(-1, 1)
     keeps_up = latency.load <= MAX_UTILISATION if traffic.rate > 0 else np.ones_like(latency.load, dtype=np.bool_)
     judged = Judged(

@@ -1,7 +1,5 @@
 """The flow of the planner on one page: a request and facts in, a plan out; the same ones give the same to the byte."""
 
-import hashlib
-
 from planners.baseline import baseline_of, bottleneck_of
 from planners.candidates import Searched, candidate_at
 from planners.choose import choose, frontier
@@ -56,7 +54,7 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         handoffs=handoffs_of(mode, chosen, limit, feasible=bool(chosen), host=facts.on_host),
         launch=launch_arguments(chosen[0].strategy) if chosen else (),
         undo=undo_of(baseline, chosen),
-        hash=_label(chosen),
+        hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )
 
 
@@ -92,11 +90,3 @@ def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
     if any(rent and rent.offer.evidence == "assumed" for rent in searched.judged.rents):
         found.append(Assumption(name="prices", value="some are assumed", why="no dated price is known for them"))
     return tuple(found)
-
-
-def _label(chosen: tuple[Candidate, ...]) -> str:
-    """A label of the strategy's version; four digits of its digest tell strategies apart."""
-    if not chosen:
-        return "inf_opt_none"
-    digest = hashlib.sha256(chosen[0].strategy.model_dump_json().encode()).hexdigest()
-    return f"inf_opt_{digest[:4]}"
