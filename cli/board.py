@@ -14,8 +14,8 @@ from schemas.text import plain
 class Board:
     """Shows what a job says. Use as a context manager."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
         self._start = time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),

@@ -10,7 +10,7 @@ import orjson
 import psutil
 from rich.console import Console
 
-from cli.places import services
+from cli.places import workshop
 from executors import models, toolchain
 from schemas.base import Record
 
@@ -47,7 +47,7 @@ async def run_doctor(*, json: bool) -> int:
 
 
 def _findings() -> Iterator[Finding]:
-    place = services()
+    place = workshop()
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding(name="Python", ok=sys.version_info >= (3, 11), found=version, advice="install Python 3.11 or newer")
     yield _machine()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.error import AgentError
+from schemas.error import AgentError, ErrorCode
 
 app = typer.Typer(
     name="inferwright",
@@ -20,7 +20,9 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Runs = Annotated[Path, typer.Option(help="Where jobs keep their files.")]
-Nats = Annotated[str, typer.Option(help="URLs of the NATS servers, separated by commas.")]
+Nats = Annotated[
+    str, typer.Option(envvar="INFERWRIGHT_NATS_URLS", help="URLs of the NATS servers, separated by commas.")
+]
 CommandFile = Annotated[Path, typer.Argument(help="A command as JSON; - reads standard input.", allow_dash=True)]
 RUNS = Path("runs")
 NATS = "nats://127.0.0.1:4222"
@@ -37,17 +39,18 @@ def demo(runs: Runs = RUNS) -> None:
 @app.command(epilog="Example: **inferwright serve --nats nats://127.0.0.1:4222**")
 def serve(nats: Nats = NATS, runs: Runs = RUNS) -> None:
     """Run the agent on a NATS server with JetStream until Ctrl-C or SIGTERM."""
-    from cli.serve import run_agent  # noqa: PLC0415
+    from acp.settings import Settings  # noqa: PLC0415
+    from cli.serve import serve as run_agent  # noqa: PLC0415
 
-    asyncio.run(run_agent(nats, runs))
+    asyncio.run(run_agent(Settings(nats_urls=nats, runs_dir=runs)))
 
 
 @app.command(epilog="Example: **inferwright send examples/optimize.json**")
 def send(file: CommandFile, nats: Nats = NATS, json: Json = False) -> None:
     """Send a command as a peer would: print the reply, follow the updates, end with the outcome."""
-    from cli.send import run_send  # noqa: PLC0415
+    from cli.follow import run_send  # noqa: PLC0415
 
-    sys.exit(asyncio.run(run_send(file, nats, json=json)))
+    sys.exit(asyncio.run(run_send(_read(file), nats, json=json)))
 
 
 @app.command(
@@ -57,7 +60,7 @@ def plan(file: CommandFile, json: Json = False) -> None:
     """Answer a command with a plan, and carry nothing out. Needs no broker and no weights."""
     from cli.plan import run_plan  # noqa: PLC0415
 
-    sys.exit(run_plan(file, json=json))
+    sys.exit(asyncio.run(run_plan(_read(file), json=json)))
 
 
 @app.command(epilog="Example: **inferwright report 01JD…**")
@@ -76,6 +79,18 @@ def doctor(json: Json = False) -> None:
     from cli.doctor import run_doctor  # noqa: PLC0415
 
     sys.exit(asyncio.run(run_doctor(json=json)))
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of a command's file, or of standard input.
+
+    Raises:
+        AgentError: `invalid_command` where it cannot be read.
+    """
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise AgentError(ErrorCode.INVALID_COMMAND, f"{file} cannot be read: {error.strerror}") from error
 
 
 def main() -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from handlers.services import Effort, Services
+from handlers.workshop import Effort, Workshop
 
 
 class Places(BaseSettings):
     """Each field is an environment variable: INFERWRIGHT_CACHE, INFERWRIGHT_MODELS and so on."""
 
-    model_config = SettingsConfigDict(env_prefix="INFERWRIGHT_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="INFERWRIGHT_", frozen=True, extra="ignore")
 
     cache: Path = Path("~/.cache/inferwright")
     models: tuple[Path, ...] = ()
@@ -21,11 +21,11 @@ class Places(BaseSettings):
     max_threads: int | None = None
 
 
-def services() -> Services:
-    """The services that the settings describe."""
+def workshop() -> Workshop:
+    """The workshop that the settings describe."""
     places = Places()
     cache = places.cache.expanduser()
-    return Services(
+    return Workshop(
         cache=cache,
         model_roots=(cache / "models", *(root.expanduser() for root in places.models)),
         price_file=places.price_file,

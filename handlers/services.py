@@ -1,33 +1,35 @@
-"""What handlers may use besides the command: places on disk and how much effort a job may make."""
+"""What handlers may use besides their command: jobs, who asks, and where runs are kept."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+from handlers.workshop import Workshop
+from schemas.job import JobList, JobSummary, Sender
+from schemas.status import JobState
+
+ANYBODY = Sender()
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How long a job measures. Smaller figures make a faster job and wider intervals."""
+class Jobs(Protocol):
+    """Questions and orders about jobs."""
 
-    requests: int = 16
-    """Requests of the largest load level; smaller levels send fewer."""
-    level_limit_s: float = 25.0
-    warmup: int = 2
-    importance_tokens: int = 4096
-    judge_tokens: int = 24_000
-    """The gate is undecided when it has seen this many tokens without a decision."""
-    trials: int = 6
-    max_threads: int | None = None
-    """Engine threads at the most; None is one per core."""
+    async def summary(self, job: str) -> JobSummary:
+        """One job; raises AgentError `unknown_job`."""
+
+    async def list(self, limit: int, state: JobState | None = None) -> JobList:
+        """The newest jobs."""
+
+    async def cancel(self, job: str, sender: Sender) -> JobSummary:
+        """Ask for a job's end; raises AgentError `unknown_job`, `forbidden`, `not_cancelable`."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Where things are on this machine."""
+    """One request's view of the agent."""
 
-    cache: Path
-    """Toolchains and texts, shared between jobs."""
-    model_roots: tuple[Path, ...]
-    price_file: Path | None = None
-    calibration_text: Path | None = None
-    evaluation_text: Path | None = None
-    effort: Effort = field(default_factory=Effort)
+    agent: str
+    jobs: Jobs
+    runs_dir: Path
+    workshop: Workshop
+    sender: Sender = ANYBODY

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from handlers.markdown.text import figure, table
+from schemas.artifact import Artifact
 from schemas.measurement import LoadLevel, LoadReport
 from schemas.report import Report, Trial
 from schemas.text import escape
@@ -36,12 +37,13 @@ def _parts(report: Report) -> Iterator[str]:
     )
     yield "## Reproduce\n\n" + "\n".join(f"    {line}" for line in report.reproduce)
     yield "## Undo\n\n" + escape(report.undo, 600)
-    yield "## Files\n\n" + _bullets(
-        tuple(
-            f"{file.path}, {file.bytes / 1e6:.1f} MB, sha256 {file.sha256[:16]}…, by {file.made_by}"
-            for file in report.artifacts
-        )
-    )
+    yield "## Files\n\n" + _bullets(tuple(_file(artifact) for artifact in report.artifacts))
+
+
+def _file(artifact: Artifact) -> str:
+    output, tools = artifact.output, ", ".join(artifact.tools)
+    size, digest = f"{output.bytes / 1e6:.1f} MB", output.sha256[:16]
+    return f"{output.name}, {size}, sha256 {digest}, by {tools} in {artifact.seconds:.0f} s"
 
 
 def _bullets(sentences: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from executors.serve import llamacpp
 from executors.texts import Texts
 from executors.toolchain import Toolchain
 from handlers.context import JobContext
-from handlers.services import Services
+from handlers.workshop import Workshop
 from schemas.command import OptimizeInference
 from schemas.hardware import HostFacts
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadReport, LoadSpec
@@ -36,7 +36,7 @@ class Bench:
 
     command: OptimizeInference
     job: JobContext
-    services: Services
+    workshop: Workshop
     tools: Toolchain
     texts: Texts
     host: HostFacts
@@ -47,7 +47,7 @@ class Bench:
     @property
     def threads(self) -> int:
         """Threads for work that is not itself measured."""
-        return min(self.host.cores, self.services.effort.max_threads or self.host.cores)
+        return min(self.host.cores, self.workshop.effort.max_threads or self.host.cores)
 
     def log(self, name: str) -> Path:
         """Where a tool's words are kept."""
@@ -93,7 +93,7 @@ class Bench:
 
     def _spec(self, strategy: Strategy, workload: PlannedWorkload) -> LoadSpec:
         """One, half as many and as many open requests as the strategy has slots, then Poisson at the plan's rate."""
-        effort = self.services.effort
+        effort = self.workshop.effort
         slots = strategy.max_sequences
         closed = [
             LevelSpec(

@@ -11,7 +11,7 @@ from handlers.optimization.finish import finish
 from handlers.optimization.prepare import prepare
 from handlers.optimization.trial import attempt, compare_load, run_name, weights_name
 from handlers.optimization.verdict import capacity
-from handlers.services import Services
+from handlers.workshop import Workshop
 from schemas.command import OptimizeInference
 from schemas.measurement import LoadReport
 from schemas.plan import Candidate, Plan, StepKind, Strategy
@@ -21,25 +21,25 @@ WORTH_TRYING = 1.05
 """Once a strategy has met every limit, another is tried only if it promises this much more throughput."""
 
 
-async def optimize(command: OptimizeInference, job: JobContext, services: Services) -> Report:
+async def optimize(command: OptimizeInference, job: JobContext, workshop: Workshop) -> Report:
     """Carry the command out on this machine.
 
     Raises:
         AgentError: where the job cannot go on; a candidate that fails does not raise.
     """
-    bench, facts = await prepare(command, job, services)
+    bench, facts = await prepare(command, job, workshop)
     first = plan(command, facts)
     baseline = await job.step("baseline", LoadReport, lambda: _baseline(bench, first))
     facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
     trials: list[Trial] = []
     plans = [first]
-    while len(trials) < services.effort.trials:
+    while len(trials) < workshop.effort.trials:
         plans.append(plan(command, facts))
         candidate = _next(plans[-1], trials)
         if candidate is None:
             break
         number = len(trials) + 1
-        stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / services.effort.trials)
+        stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / workshop.effort.trials)
         trials.append(await attempt(bench, candidate, first.workload, stage))
         facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
     return await finish(bench, plans[1], baseline, tuple(trials), left=plans[-1])

@@ -7,7 +7,7 @@ from executors.measure.gate import GateRule
 from executors.measure.score import judge
 from executors.worker import Workbench
 from handlers.optimization.bench import Bench, Stage
-from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss
+from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from schemas.artifact import Artifact
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Estimate
@@ -95,7 +95,7 @@ async def _compute_importance(bench: Bench, path: Path) -> Artifact:
         bench.base,
         path,
         text=bench.texts.calibration,
-        tokens=bench.services.effort.importance_tokens,
+        tokens=bench.workshop.effort.importance_tokens,
         bench=Workbench(bench.tools, bench.threads, bench.log("importance")),
     )
 
@@ -105,7 +105,7 @@ async def _judge(bench: Bench, weights: Path) -> GateDecision:
         bench.base,
         weights,
         text=bench.texts.evaluation,
-        rule=GateRule(limit=bench.command.constraints.max_quality_loss, max_tokens=bench.services.effort.judge_tokens),
+        rule=GateRule(limit=bench.command.constraints.max_quality_loss, max_tokens=bench.workshop.effort.judge_tokens),
         cache=bench.job.directory / "scores",
         bench=Workbench(bench.tools, bench.threads, bench.log(f"judge-{weights.stem}")),
     )
@@ -117,10 +117,10 @@ def compare_load(candidate: Candidate, load: LoadReport) -> tuple[Comparison, ..
     pairs: list[tuple[str, Estimate, Estimate | None]] = [
         ("throughput_rps", said.throughput_rps, full.throughput_rps),
         ("output_tokens_s", said.output_tokens_s, full.output_tokens_s),
-        ("tpot_ms", said.tpot_ms, full.tpot and full.tpot.p50),
-        ("ttft_p50_ms", said.ttft_p50_ms, poisson.ttft and poisson.ttft.p50),
-        ("latency_p50_ms", said.latency_p50_ms, poisson.latency and poisson.latency.p50),
-        ("latency_p95_ms", said.latency_p95_ms, poisson.latency and poisson.latency.p95),
+        ("tpot_ms", said.tpot_ms, share_of(full.tpot, "p50")),
+        ("ttft_p50_ms", said.ttft_p50_ms, share_of(poisson.ttft, "p50")),
+        ("latency_p50_ms", said.latency_p50_ms, share_of(poisson.latency, "p50")),
+        ("latency_p95_ms", said.latency_p95_ms, share_of(poisson.latency, "p95")),
     ]
     return tuple(Comparison(metric=name, predicted=was, measured=now) for name, was, now in pairs if now is not None)
 

@@ -84,7 +84,7 @@ def _times(targets: Performance, load: LoadReport) -> Iterator[Line]:
             target = getattr(targets, f"{metric}_{share}", None)
             if target is None:
                 continue
-            measured = _share(figures, share)
+            measured = share_of(figures, share)
             yield Line(
                 name=f"{metric}_{share}",
                 limit=f"at most {target:g} ms",
@@ -94,7 +94,8 @@ def _times(targets: Performance, load: LoadReport) -> Iterator[Line]:
             )
 
 
-def _share(figures: Percentiles | None, share: str) -> Estimate | None:
+def share_of(figures: Percentiles | None, share: str) -> Estimate | None:
+    """One percentile of figures that may be absent."""
     return None if figures is None else {"p50": figures.p50, "p95": figures.p95, "p99": figures.p99}[share]
 
 
