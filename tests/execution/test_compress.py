@@ -33,6 +33,13 @@ def half_of(path: Path, target: Path) -> Path:
     return target
 
 
+def spoil(path: Path, target: Path) -> Path:
+    """A copy of a model with NaN (in float16 as in float32) at the end of its last tensor."""
+    whole = path.read_bytes()
+    target.write_bytes(whole[:-4096] + b"\xff\x7f" * 2048)
+    return target
+
+
 def workers() -> list[psutil.Process]:
     """The processes of ours that run the quantizer's worker itself, not its guard."""
     return [
@@ -84,6 +91,14 @@ async def test_a_truncated_model_is_unreadable(shipped: Path, bench: Workbench, 
             await attempt
         assert caught.value.code is ErrorCode.UNREADABLE_MODEL
     assert written(tmp_path) == {"cut.gguf"}
+
+
+async def test_weights_that_are_not_numbers_are_refused(shipped: Path, bench: Workbench, tmp_path: Path) -> None:
+    """NaN in a tensor is found when the model is checked."""
+    spoilt = spoil(shipped, tmp_path / "spoilt.gguf")
+    with pytest.raises(AgentError, match="invalid") as caught:
+        await check(spoilt, bench)
+    assert caught.value.code is ErrorCode.UNREADABLE_MODEL
 
 
 async def test_an_unknown_format_is_unsupported(shipped: Path, bench: Workbench, tmp_path: Path) -> None:

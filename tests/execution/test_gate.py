@@ -56,7 +56,7 @@ def test_looking_after_every_block_does_not_raise_the_false_verdicts(sign: int) 
     """At a true loss exactly at the limit, false verdicts of either kind stay within alpha."""
     rule = GateRule(limit=0.02)
     generator = np.random.default_rng(5)
-    runs = 300
+    runs = 200
     found = [outcome(math.log1p(rule.limit) + sign * noise(generator, 240), rule) for _ in range(runs)]
     assert found.count(GateVerdict.PASSED) / runs <= ALPHA
     assert found.count(GateVerdict.FAILED) / runs <= ALPHA

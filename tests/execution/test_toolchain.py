@@ -54,8 +54,6 @@ async def test_two_processes_make_one_environment(tmp_path: Path) -> None:
     ("change", "code", "word"),
     [
         ({"disk_mb": 10**9}, ErrorCode.DISK_FULL, "needs 1000000000 MB"),
-        ({"imports": ("no_such_module",)}, ErrorCode.TOOL_FAILED, "no_such_module"),
-        ({"files": ("no_such_file",)}, ErrorCode.TOOL_FAILED, "no_such_file"),
         ({"alone": ("xllamacpp==0.0.0",)}, ErrorCode.TOOL_FAILED, "pip install xllamacpp==0.0.0 failed"),
     ],
 )
@@ -68,6 +66,15 @@ async def test_what_cannot_be_made_leaves_nothing(
         await toolchain.install(BARE.model_copy(update=change), tmp_path, lambda _: None)
     assert caught.value.code is code
     assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("lack", [{"imports": ("no_such_module",)}, {"files": ("no_such_module",)}])
+async def test_what_is_lacking_is_named(tmp_path: Path, lack: dict[str, object]) -> None:
+    """An environment whose package does not import, or whose file is not there, is not whole."""
+    made = toolchain.Toolchain(BARE.model_copy(update=lack), Path(sys.prefix))
+    with pytest.raises(AgentError, match="no_such_module") as caught:
+        await toolchain.verify(made, tmp_path / "log")
+    assert caught.value.code is ErrorCode.TOOL_FAILED
 
 
 async def test_what_is_not_there_is_said_with_the_command_that_helps(tmp_path: Path) -> None:
