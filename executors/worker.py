@@ -1,6 +1,6 @@
 """Workers: a request record in, progress and result records out, from a script that a toolchain's interpreter runs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +80,7 @@ class Worker(Generic[AnswerT]):
     ) -> None:
         await self._child.end()
 
-    async def answers(self) -> AsyncIterator[AnswerT]:
+    async def answers(self) -> AsyncGenerator[AnswerT]:
         """The worker's results as they come; progress goes to the bench.
 
         Raises:

@@ -8,6 +8,7 @@ may look after every block and stop as soon as it is decided without raising the
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,8 +25,8 @@ class GateRule(Record):
     limit: NonNegativeFloat
     confidence: float = 0.95
     """Of the interval, over all looks together."""
-    min_blocks: PositiveInt = 24
-    """Blocks before the first look: the sequence is asymptotic, and a variance of few blocks is no variance."""
+    min_blocks: PositiveInt = 32
+    """Blocks before the first look: the sequence is asymptotic, and a variance of few chunks is no variance."""
     tuned_blocks: PositiveInt = 64
     """Sample size at which the interval is tightest; it holds at every other too."""
     max_tokens: PositiveInt = 16_384
@@ -57,29 +58,41 @@ def confidence_sequence(samples: NDArray[np.float64], alpha: float, tuned: int, 
 
     Half-width: sd * sqrt(2 (t r2 + 1) / (t2 r2) * log(sqrt(t r2 + 1) / alpha)), t samples, with
     r2 = (-2 log(alpha) + log(1 - 2 log(alpha))) / `tuned` (theorem 2.2 and section 2.3 of arXiv:2103.06476).
-    Samples of one group (blocks of one chunk) may depend on each other; the variance then is the larger of the samples'
-    own and the one that the sums over groups show (cluster-robust, Liang and Zeger 1986).
+    Samples of one group (blocks of one chunk) may depend on each other, so sd is the larger of the samples' own and the
+    one that the sums over groups show (Liang and Zeger 1986), the latter widened by t over normal quantile for few
+    groups (Cameron and Miller 2015, section VI).
     """
     count = samples.size
     mean = float(samples.mean())
-    variance = max(float(samples.var(ddof=1)), _clustered_variance(samples - mean, groups))
+    variance = max(float(samples.var(ddof=1)), _clustered_variance(samples - mean, groups, alpha))
     rho2 = (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / tuned
     spread = 2 * (count * rho2 + 1) / (count**2 * rho2) * math.log(math.sqrt(count * rho2 + 1) / alpha)
     half = math.sqrt(variance * spread)
     return Interval(mean, mean - half, mean + half)
 
 
-def _clustered_variance(residuals: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
-    """Variance per sample that the sums over groups imply; 0 where there is only one group."""
+def _clustered_variance(residuals: NDArray[np.float64], groups: NDArray[np.int64], alpha: float) -> float:
+    """Variance per sample that the sums over groups imply; infinite where there is only one group."""
     _, member = np.unique(groups, return_inverse=True)
     sums = np.bincount(member, weights=residuals)
-    if sums.size < 2:  # noqa: PLR2004 - one group says nothing about how groups differ
-        return 0.0
-    return float((sums**2).sum()) / residuals.size * sums.size / (sums.size - 1)
+    freedom = sums.size - 1
+    if not freedom:  # one group says nothing about how groups differ
+        return math.inf
+    raw = float((sums**2).sum()) / residuals.size * sums.size / freedom
+    return raw * _few_groups(freedom, alpha) ** 2
+
+
+def _few_groups(freedom: int, alpha: float) -> float:
+    """Student's t quantile over the normal one, two-sided `alpha` (Abramowitz and Stegun 26.7.5, three terms)."""
+    z = NormalDist().inv_cdf(1 - alpha / 2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return 1 + (first / freedom + second / freedom**2 + third / freedom**3) / z
 
 
 def measure(blocks: Sequence[Block], rule: GateRule, text: str) -> QualityMeasurement:
-    """What the blocks say, with time-uniform intervals. At least two blocks."""
+    """What the blocks say, with time-uniform intervals. At least two chunks."""
     tokens = np.array([block.tokens for block in blocks])
     base = np.array([block.nll_baseline for block in blocks])
     other = np.array([block.nll_candidate for block in blocks])
@@ -113,7 +126,7 @@ def verdict(quality: QualityMeasurement, rule: GateRule) -> GateVerdict:
 
 def decide(name: str, blocks: Sequence[Block], rule: GateRule, text: str) -> GateDecision | None:
     """The decision on `name`, undecided until there is one; None before the first look is allowed."""
-    if len(blocks) < max(2, rule.min_blocks):
+    if len(blocks) < rule.min_blocks or len({block.chunk for block in blocks}) < 2:  # noqa: PLR2004 - no spread in one
         return None
     quality = measure(blocks, rule, text)
     found = verdict(quality, rule)

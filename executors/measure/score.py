@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from contextlib import aclosing
 from pathlib import Path
 
 from pydantic import PositiveInt
@@ -69,8 +70,8 @@ async def judge(
     blocks: list[Block] = []
     decision: GateDecision | None = None
     with bench.log.with_suffix(".blocks.jsonl").open("w") as rows:
-        async with Worker(bench, "llamacpp_score", request, Block) as worker:
-            async for block in worker.answers():
+        async with Worker(bench, "llamacpp_score", request, Block) as worker, aclosing(worker.answers()) as answers:
+            async for block in answers:
                 blocks.append(block)
                 rows.write(block.model_dump_json() + "\n")
                 decision = decide(name, blocks, rule, text.label)

@@ -6,6 +6,7 @@ refuses a build in which they moved.
 """
 
 import ctypes
+import sys
 from ctypes import (
     CFUNCTYPE,
     POINTER,
@@ -28,6 +29,8 @@ from pathlib import Path
 from protocol import WorkerError
 
 EvalCallback = CFUNCTYPE(c_bool, c_void_p, c_bool, c_void_p)
+LogCallback = CFUNCTYPE(None, c_int, c_char_p, c_void_p)
+ERROR = 4  # enum ggml_log_level
 
 
 class ModelParams(Structure):
@@ -136,6 +139,7 @@ Tensor._fields_ = (  # a structure that points at itself is declared in two step
 
 SIGNATURES = {
     "llama_backend_init": (None, ()),
+    "llama_log_set": (None, (LogCallback, c_void_p)),
     "llama_model_default_params": (ModelParams, ()),
     "llama_context_default_params": (ContextParams, ()),
     "llama_model_load_from_file": (c_void_p, (c_char_p, ModelParams)),
@@ -228,9 +232,19 @@ class Library:
             function.restype = result
             function.argtypes = arguments
             setattr(self, name, function)
+        self.complaint = ""
+        self._log = LogCallback(self._listen)  # kept alive as long as the library may call it
+        self.llama_log_set(self._log, None)
         self.llama_backend_init()
         check_layout(self.llama_model_default_params(), MODEL_DEFAULTS)
         check_layout(self.llama_context_default_params(), CONTEXT_DEFAULTS)
+
+    def _listen(self, level: int, text: bytes, _: object) -> None:
+        """Pass the library's words on to the log, and keep its first complaint: the rest follow from it."""
+        line = text.decode(errors="replace")
+        sys.stderr.write(line)
+        if level == ERROR and not self.complaint:
+            self.complaint = line.split(": ", 1)[-1].strip()
 
     def check_tensor(self, address: int, tensor: Tensor) -> None:
         """Refuse a tensor structure that disagrees with the library's own accessors.

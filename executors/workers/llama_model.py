@@ -24,7 +24,8 @@ class Model:
         params.check_tensors = check
         self._model = library.llama_model_load_from_file(path.encode(), params)
         if not self._model:
-            raise WorkerError("unreadable_model", f"llama.cpp cannot load {path.rsplit('/', 1)[-1]}")
+            name = path.rsplit("/", 1)[-1]
+            raise WorkerError("unreadable_model", f"llama.cpp cannot load {name} ({library.complaint}); is it whole?")
         self._vocab = library.llama_model_get_vocab(self._model)
         self.vocab_size = int(library.llama_vocab_n_tokens(self._vocab))
         settings = library.llama_context_default_params()

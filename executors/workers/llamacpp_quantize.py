@@ -129,6 +129,8 @@ def quantize(request: dict[str, object], channel: Channel) -> None:
         llama_cpp.model_quantize(request["source"], request["target"], params)
     except RuntimeError as error:
         raise explain("".join(seen)) from error
+    if owners and f"importance matrix data with {len(owners)} entries" not in "".join(seen):
+        raise WorkerError("tool_failed", "the quantizer did not take the importance matrix: not the pinned build")
     channel.send("result", tensors=total, weighted=len(owners))
 
 
