@@ -46,8 +46,9 @@ class Bench:
 
     @property
     def threads(self) -> int:
-        """Threads for work that is not itself measured."""
-        return min(self.host.cores, self.workshop.effort.max_threads or self.host.cores)
+        """Engine threads at the most: the cores that were idle, within the workshop's own limit, at least one."""
+        idle = round(self.host.cores - self.host.busy_cores)
+        return max(1, min(idle, self.workshop.effort.max_threads or idle))
 
     def log(self, name: str) -> Path:
         """Where a tool's words are kept."""

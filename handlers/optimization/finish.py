@@ -117,8 +117,8 @@ def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
         f"measured {bandwidth}; {rates}."
     )
     busy = (
-        f"Load average {host.load_average:.1f} when the job began; "
-        "the load generator shares the machine with the engine."
+        f"When the job began, {host.busy_cores:.1f} of {host.threads} cores were busy with other work "
+        f"(load average {host.load_average:.1f}); the load generator shares the machine with the engine."
     )
     tokens = (
         f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "

@@ -46,8 +46,8 @@ async def prepare(command: OptimizeInference, job: JobContext, workshop: Worksho
     stage = Stage("inf_opt_v0", "baseline", 0.05)
     await bench.say(StepKind.BASELINE, stage, f"making the F16 baseline from {source.name}")
     await job.step("base", Artifact, lambda: _base(bench, source))
-    capped = host.model_copy(update={"cores": bench.threads})
-    return bench, facts(model, command, workshop, capped)
+    idle = host.model_copy(update={"cores": bench.threads})
+    return bench, facts(model, command, workshop, idle)
 
 
 def find(name: str, workshop: Workshop) -> Path:
