@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from planners.plan import Facts
-
 from executors import models, texts, toolchain
 from executors.compress.gguf import quantize
 from executors.host import probe
@@ -12,6 +10,7 @@ from handlers.context import JobContext
 from handlers.optimization.advice import facts, from_file
 from handlers.optimization.bench import Bench, Stage
 from handlers.workshop import Workshop
+from planners.plan import Facts
 from schemas.artifact import Artifact
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
