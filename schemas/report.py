@@ -94,6 +94,7 @@ class Report(Record):
     host: HostFacts
     conditions: tuple[str, ...]
     baseline: LoadReport
+    baseline_comparisons: tuple[Comparison, ...]
     baseline_note: str
     trials: tuple[Trial, ...]
     not_tried: tuple[str, ...]

@@ -43,6 +43,8 @@ class Bench:
     model: ModelFacts
     base: Path
     """The F16 weights that every candidate is made from and held against."""
+    source_format: str
+    """What the weights were before: a quantized source has lost something already."""
 
     @property
     def threads(self) -> int:

@@ -1,20 +1,16 @@
 """Trials in, report out: which strategy is recommended, whether every limit was met, and the files that say so."""
 
+from executors.compress.gguf import PLAIN
 from handlers.markdown.report import report_markdown
 from handlers.optimization import plots
 from handlers.optimization.bench import Bench
 from handlers.optimization.cost import cost_of
-from handlers.optimization.trial import run_name
+from handlers.optimization.trial import compare_load, run_name
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines
 from schemas.measurement import GateVerdict, LoadReport
 from schemas.plan import Plan
 from schemas.report import Report, Trial, TrialOutcome
 from schemas.status import JobState
-
-Q4_NOTE = (
-    "The F16 baseline is the shipped weights dequantised: what their own quantization lost is not in these figures, "
-    "and the shipped type itself was left out of the candidates, since it would look free."
-)
 
 
 async def finish(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], *, left: Plan) -> Report:
@@ -53,7 +49,8 @@ def compose(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial,
         host=bench.host,
         conditions=_conditions(bench, load),
         baseline=baseline,
-        baseline_note=Q4_NOTE,
+        baseline_comparisons=compare_load(plan.baseline, baseline),
+        baseline_note=_baseline_note(bench.source_format),
         trials=trials,
         not_tried=_not_tried(left, trials),
         plan=plan,
@@ -91,6 +88,15 @@ def _sentence(best: Trial | None, baseline: LoadReport, load: LoadReport, missed
     return (
         f"Serve {best.candidate.strategy.label}: {after:.2f} requests/s at capacity instead of {before:.2f}{latency}, "
         f"at a measured perplexity loss of {quality.loss:+.2%} (at most {quality.loss_high:+.2%}). {verdict}"
+    )
+
+
+def _baseline_note(source_format: str) -> str:
+    if source_format in PLAIN:
+        return f"The F16 baseline was made from {source_format} weights."
+    return (
+        f"The F16 baseline is the shipped {source_format} weights dequantised: what their own quantization lost is not "
+        f"in these figures, and {source_format} itself was left out of the candidates, since it would look free."
     )
 
 

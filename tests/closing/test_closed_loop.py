@@ -87,7 +87,7 @@ def test_every_claimed_figure_was_measured(report: Report) -> None:
 
 
 def test_predictions_stand_beside_measurements(report: Report) -> None:
-    """Every trial that was loaded shows predicted against measured, and no prediction calls itself measured at first."""
+    """Every trial that was loaded shows predicted against measured; no prediction calls itself measured at first."""
     for trial in report.trials:
         assert {item.metric for item in trial.comparisons} >= {"quality_loss"}
         if trial.load:
