@@ -34,7 +34,6 @@ async def prepare(command: OptimizeInference, job: JobContext, workshop: Worksho
     base = job.directory / f"{BASE}.gguf"
     tool = Workbench(tools, 1, job.directory / "logs" / "base.log")
     made = await job.step("base", Artifact, lambda: quantize(source, BASE, base, importance=None, bench=tool))
-    )
     bench = Bench(
         command=command,
         job=job,
