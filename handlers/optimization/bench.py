@@ -9,6 +9,7 @@ from executors.texts import Texts
 from executors.toolchain import Toolchain
 from handlers.context import JobContext
 from handlers.workshop import Workshop
+from schemas.artifact import Artifact
 from schemas.command import OptimizeInference
 from schemas.hardware import HostFacts
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadReport, LoadSpec
@@ -43,8 +44,8 @@ class Bench:
     model: ModelFacts
     base: Path
     """The F16 weights that every candidate is made from and held against."""
-    source_format: str
-    """What the weights were before: a quantized source has lost something already."""
+    made: Artifact
+    """How the base was made, and from what: a quantized source has lost something already."""
 
     @property
     def threads(self) -> int:

@@ -43,7 +43,7 @@ async def prepare(command: OptimizeInference, job: JobContext, workshop: Worksho
         host=host,
         model=model,
         base=base,
-        source_format=made.source_format,
+        made=made,
     )
     idle = host.model_copy(update={"cores": bench.threads})
     return bench, facts(model, command, workshop, idle)
