@@ -38,8 +38,9 @@ def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
     """What to minimise, (C, B): money, time, rate, loss, oddity.
 
     Where a rate or a time is asked, the month's rent comes before all else and throughput counts up to what is asked
-    and some headroom; where neither is, what the work costs. A speed-up that rests on guessed tokens, a smaller cache, a matrix that must be computed first
-    and settings off their default have to earn their place; needlessly many slots break ties.
+    and some headroom; where neither is, what the work costs. A speed-up that rests on guessed tokens, a smaller cache,
+    a matrix that must be computed first and settings off their default have to earn their place; needlessly many slots
+    break ties.
     """
     latency = judged.latency
     most = traffic.rate * _HEADROOM if traffic.rate > 0 else np.inf
