@@ -9,6 +9,7 @@ from planners.relax import relaxations_of
 from planners.search import Facts, search
 from planners.steps import handoffs_of, steps_of, undo_of
 from schemas.command import Mode, OptimizeInference
+from schemas.hardware import Pool
 from schemas.plan import Assumption, Candidate, Plan, PlannedWorkload
 
 __all__ = ["Facts", "plan"]
@@ -21,12 +22,12 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         AgentError: `unsupported` where no engine can run the model there, `infeasible` where nothing can hold it.
     """
     searched, assumed = search(request, facts)
-    baseline = baseline_of(request, searched, facts.pools, facts.prices)
     choice = choose(searched.space, searched.judged, searched.traffic, host=facts.on_host)
     # On this host an interval that straddles a limit is settled by measuring; elsewhere only predictions count.
     trusted = choice.met or (choice.possible if facts.on_host else ())
     picked = (*choice.met, *choice.possible) if trusted else ()
     chosen = tuple(candidate_at(searched, flat) for flat in picked)
+    baseline = baseline_of(request, searched, _same_hardware(facts.pools, chosen), facts.prices)
     if any(candidate.strategy != baseline.strategy for candidate in chosen):
         chosen = tuple(candidate for candidate in chosen if candidate.strategy != baseline.strategy)
     relaxations = () if chosen else relaxations_of(request, facts, searched)
@@ -56,6 +57,11 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         undo=undo_of(baseline, chosen),
         hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )
+
+
+def _same_hardware(pools: tuple[Pool, ...], chosen: tuple[Candidate, ...]) -> tuple[Pool, ...]:
+    """The pools of the first choice's accelerator: the untouched model is compared on the same."""
+    return tuple(pool for pool in pools if chosen and pool.accelerator.key == chosen[0].strategy.accelerator) or pools
 
 
 def _workload(searched: Searched, baseline: Candidate, chosen: tuple[Candidate, ...]) -> PlannedWorkload:
