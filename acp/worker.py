@@ -134,19 +134,21 @@ class Worker:
         except AgentError as error:
             if error.code in {ErrorCode.LEASE_LOST, ErrorCode.BROKER_UNAVAILABLE}:
                 raise
+            if error.code is ErrorCode.DISK_FULL:
+                shutil.rmtree(job.directory, ignore_errors=True)
             return failure(lease.record, error)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            shutil.rmtree(job.directory, ignore_errors=True)
-            return failure(lease.record, AgentError(ErrorCode.DISK_FULL, "the disk of the runs directory is full"))
 
     async def _work(self, work: Work, job: Job) -> Outcome:
         envelope = classify(work.command.encode())
         route = self._routes.get(work.record.cmd)
         if route is None:
             raise AgentError(ErrorCode.UNKNOWN_CMD, f"this agent does not carry out {work.record.cmd}")
-        return await route.work(validated(route.command, envelope), job)
+        try:
+            return await route.work(validated(route.command, envelope), job)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise AgentError(ErrorCode.DISK_FULL, "the disk of the runs directory is full; make room") from error
 
     async def _poisonous(self, work: Work, lease: Lease, message: Msg) -> Outcome:
         """Leave a dead letter of a job that ended every attempt badly."""

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from acp.settings import Settings
 from cli.serve import serve
 
 
-@pytest.fixture
-async def http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session against the bridge of an agent in this process."""
+@contextlib.asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the bridge of an agent in this process."""
     opened = settings.model_copy(update={"http": True, "http_port": 0})
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     bridges: list[Bridge] = []
@@ -23,10 +24,18 @@ async def http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
         serve(opened, stop=stop, ready=ready.set_result, make_routes=rehearsal.routes, on_bridge=bridges.append)
     )
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-    async with aiohttp.ClientSession(bridges[0].url) as session:
+    try:
+        yield bridges[0].url
+    finally:
+        stop.set()
+        await task
+
+
+@pytest.fixture
+async def http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session against the bridge of an agent in this process."""
+    async with serving(settings) as url, aiohttp.ClientSession(url) as session:
         yield session
-    stop.set()
-    await task
 
 
 async def test_a_command_is_answered_over_http(http: aiohttp.ClientSession) -> None:
