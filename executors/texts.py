@@ -6,6 +6,7 @@ one half and the other, so that both have the same mix and no sentence is in bot
 
 import bz2
 import html
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -109,7 +110,8 @@ def _half(cache: Path, name: str) -> Text:
         (archive,) = find_toolchain("texts", cache).files
         articles = list(_articles(archive))
         for start, path in enumerate(paths.values()):
-            with partial(path) as draft:
+            # a name of this process's own: two may make the same text at once
+            with partial(path.with_stem(f"{path.stem}-{os.getpid()}")) as draft:
                 draft.write_text("\n\n".join(articles[start::2]) + "\n", encoding="utf-8")
                 draft.replace(path)
     return Text(name=f"enwiki sample, {name} half", path=paths[name], sha256=digest(paths[name]), licence=LICENCE)

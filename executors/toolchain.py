@@ -28,8 +28,11 @@ FOLDER = "toolchains"
 STAMP = "toolchain.json"
 LOCK_POLL_S = 0.2
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
-PASSED_ON = ("PIP_", "UV_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
+PASSED_ON = ("PIP_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
 """What pip needs to reach the user's index: its own settings, proxies in either case, certificates."""
+
+HELD_BACK = frozenset({"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", "PIP_REQUIREMENT"})
+"""Settings that would send packages elsewhere than into the environment."""
 
 Progress = Callable[[str], None]
 
@@ -146,6 +149,7 @@ async def install(spec: ToolchainSpec, cache: Path, on_progress: Progress) -> To
     async with _lock(root / f".{spec.name}.lock", on_progress):
         if state(spec, cache) is ToolchainState.READY:
             return final
+        await asyncio.to_thread(_sweep, spec, root)
         _check_room(spec, root)
         partial = Toolchain(spec, root / f".{spec.name}.{os.getpid()}.partial")
         log = root / f"{spec.name}.log"
@@ -211,7 +215,8 @@ async def _run(
     Raises:
         AgentError: `disk_full` or `tool_failed` where it does not end well.
     """
-    env = {name: value for name, value in os.environ.items() if name.upper().startswith(PASSED_ON)}
+    passed = {name for name in os.environ if name.upper().startswith(PASSED_ON)} - HELD_BACK
+    env = {name: os.environ[name] for name in passed}
     lines: list[str] = []
     async with Child(command, log=log, env=env, read_output=True) as child:
         async for raw in child.lines():
@@ -242,6 +247,13 @@ def _check_room(spec: ToolchainSpec, root: Path) -> None:
         raise AgentError(
             ErrorCode.DISK_FULL, f"the toolchain {spec.name} needs {spec.disk_mb} MB and {root} has {free} MB free"
         )
+
+
+def _sweep(spec: ToolchainSpec, root: Path) -> None:
+    """Delete what processes that were killed left behind; only the holder of the lock may."""
+    for kind in ("partial", "old"):
+        for path in root.glob(f".{spec.name}.*.{kind}"):
+            shutil.rmtree(path)
 
 
 def _replace(partial: Path, final: Path) -> None:

@@ -102,11 +102,6 @@ class GateVerdict(StrEnum):
     FAILED = "failed"
     UNDECIDED = "undecided"
 
-    @property
-    def final(self) -> bool:
-        """Whether more tokens cannot be asked for."""
-        return self is not GateVerdict.UNDECIDED
-
 
 class QualityMeasurement(Record):
     """A candidate against the baseline on the same tokens, paired.

@@ -46,11 +46,19 @@ class Block(Record):
 
 
 class Interval(NamedTuple):
-    """A mean with its confidence interval, in the unit of the samples."""
+    """A mean with its confidence interval and the deviation of one sample behind it, in the unit of the samples."""
 
     mean: float
     low: float
     high: float
+    deviation: float
+
+
+class Look(NamedTuple):
+    """What the gate says after some blocks, and whether it is worth while to go on."""
+
+    decision: GateDecision
+    settled: bool
 
 
 def confidence_sequence(samples: NDArray[np.float64], alpha: float, tuned: int, groups: NDArray[np.int64]) -> Interval:
@@ -65,10 +73,16 @@ def confidence_sequence(samples: NDArray[np.float64], alpha: float, tuned: int, 
     count = samples.size
     mean = float(samples.mean())
     variance = max(float(samples.var(ddof=1)), _clustered_variance(samples - mean, groups, alpha))
+    deviation = math.sqrt(variance)
+    half = deviation * boundary(count, alpha, tuned)
+    return Interval(mean, mean - half, mean + half, deviation)
+
+
+def boundary(count: int, alpha: float, tuned: int) -> float:
+    """Half-width of the confidence sequence after `count` samples of unit deviation."""
     rho2 = (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / tuned
-    spread = 2 * (count * rho2 + 1) / (count**2 * rho2) * math.log(math.sqrt(count * rho2 + 1) / alpha)
-    half = math.sqrt(variance * spread)
-    return Interval(mean, mean - half, mean + half)
+    spread = count * rho2 + 1
+    return math.sqrt(2 * spread / (count**2 * rho2) * math.log(math.sqrt(spread) / alpha))
 
 
 def _clustered_variance(residuals: NDArray[np.float64], groups: NDArray[np.int64], alpha: float) -> float:
@@ -91,20 +105,26 @@ def _few_groups(freedom: int, alpha: float) -> float:
     return 1 + (first / freedom + second / freedom**2 + third / freedom**3) / z
 
 
+def differences(blocks: Sequence[Block], rule: GateRule) -> Interval:
+    """The mean difference of nll per token, candidate minus baseline, in nats."""
+    samples = np.array([(block.nll_candidate - block.nll_baseline) / block.tokens for block in blocks])
+    return confidence_sequence(samples, 1 - rule.confidence, rule.tuned_blocks, _chunks(blocks))
+
+
+def _chunks(blocks: Sequence[Block]) -> NDArray[np.int64]:
+    return np.array([block.chunk for block in blocks])
+
+
 def measure(blocks: Sequence[Block], rule: GateRule, text: str) -> QualityMeasurement:
     """What the blocks say, with time-uniform intervals. At least two chunks."""
-    tokens = np.array([block.tokens for block in blocks])
-    base = np.array([block.nll_baseline for block in blocks])
-    other = np.array([block.nll_candidate for block in blocks])
-    groups = np.array([block.chunk for block in blocks])
-    alpha = 1 - rule.confidence
-    delta = confidence_sequence((other - base) / tokens, alpha, rule.tuned_blocks, groups)
-    kl = confidence_sequence(np.array([block.kl for block in blocks]), alpha, rule.tuned_blocks, groups)
-    total = int(tokens.sum())
+    total = sum(block.tokens for block in blocks)
+    delta = differences(blocks, rule)
+    divergences = np.array([block.kl for block in blocks])
+    kl = confidence_sequence(divergences, 1 - rule.confidence, rule.tuned_blocks, _chunks(blocks))
     return QualityMeasurement(
         tokens=total,
-        baseline_perplexity=math.exp(base.sum() / total),
-        perplexity=math.exp(other.sum() / total),
+        baseline_perplexity=math.exp(sum(block.nll_baseline for block in blocks) / total),
+        perplexity=math.exp(sum(block.nll_candidate for block in blocks) / total),
         loss=math.expm1(delta.mean),
         loss_low=math.expm1(delta.low),
         loss_high=math.expm1(delta.high),
@@ -124,19 +144,38 @@ def verdict(quality: QualityMeasurement, rule: GateRule) -> GateVerdict:
     return GateVerdict.FAILED if quality.loss_low > rule.limit else GateVerdict.UNDECIDED
 
 
-def decide(name: str, blocks: Sequence[Block], rule: GateRule, text: str) -> GateDecision | None:
-    """The decision on `name`, undecided until there is one; None before the first look is allowed."""
-    if len(blocks) < rule.min_blocks or len({block.chunk for block in blocks}) < 2:  # noqa: PLR2004 - no spread in one
+def hopeless(blocks: Sequence[Block], rule: GateRule) -> bool:
+    """Whether going on to the bound would hardly pass the candidate, nor likely fail it: the interval is then too wide.
+
+    Passing counts as unlikely where even a mean that drifts down by its one-sided 95 % allowance would not bring the
+    upper end within the limit at the bound; failing, where today's mean would not put the lower end beyond it. Stopping
+    then is free: the sequence holds whenever one stops, and undecided does not pass.
+    """
+    now, bound = len(blocks), rule.max_tokens // blocks[0].tokens
+    if not rule.tuned_blocks <= now < bound:
+        return False
+    delta, limit = differences(blocks, rule), math.log1p(rule.limit)
+    width = delta.deviation * boundary(bound, 1 - rule.confidence, rule.tuned_blocks)
+    drift = NormalDist().inv_cdf(0.95) * delta.deviation * math.sqrt(1 / now - 1 / bound)
+    return delta.mean - drift + width > limit and delta.mean - width <= limit
+
+
+def decide(name: str, blocks: Sequence[Block], rule: GateRule, text: str) -> Look | None:
+    """The decision on `name` as it stands; None before the first look is allowed."""
+    if len(blocks) < rule.min_blocks or len(set(_chunks(blocks))) < 2:  # noqa: PLR2004 - one chunk shows no spread
         return None
     quality = measure(blocks, rule, text)
     found = verdict(quality, rule)
+    given_up = found is GateVerdict.UNDECIDED and hopeless(blocks, rule)
     words = {
         GateVerdict.PASSED: f"passes the gate of {rule.limit:.2%}",
         GateVerdict.FAILED: f"fails the gate of {rule.limit:.2%}",
         GateVerdict.UNDECIDED: f"is undecided at the gate of {rule.limit:.2%} and does not pass",
     }
+    hint = f" Going on to {rule.max_tokens:,} tokens would hardly have passed it." if given_up else ""
     sentence = (
         f"{name} {words[found]}: over {quality.tokens:,} tokens its perplexity differs by {quality.loss:+.2%}, "
-        f"{rule.confidence:.0%} interval {quality.loss_low:+.2%} to {quality.loss_high:+.2%}."
+        f"{rule.confidence:.0%} interval {quality.loss_low:+.2%} to {quality.loss_high:+.2%}.{hint}"
     )
-    return GateDecision(verdict=found, limit=rule.limit, quality=quality, sentence=sentence)
+    decision = GateDecision(verdict=found, limit=rule.limit, quality=quality, sentence=sentence)
+    return Look(decision, settled=given_up or found is not GateVerdict.UNDECIDED)

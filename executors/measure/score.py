@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from executors.files import digest, free_room
-from executors.measure.gate import Block, GateRule, decide
+from executors.measure.gate import Block, GateRule, Look, decide
 from executors.toolchain import Toolchain
 from executors.worker import Progress, Workbench, Worker
 from schemas.artifact import Text
@@ -50,7 +50,7 @@ async def judge(
     cache: Path,
     bench: Workbench,
 ) -> GateDecision:
-    """Score until the rule decides or its bound of tokens is reached; the blocks are kept beside the log.
+    """Score until the rule settles it or its bound of tokens is reached; the blocks are kept beside the log.
 
     The baseline's scores are kept in `cache`, one folder for each baseline, text, toolchain and setting.
 
@@ -68,24 +68,24 @@ async def judge(
     )
     name = candidate.stem
     blocks: list[Block] = []
-    decision: GateDecision | None = None
+    look: Look | None = None
     with bench.log.with_suffix(".blocks.jsonl").open("w") as rows:
         async with Worker(bench, "llamacpp_score", request, Block) as worker, aclosing(worker.answers()) as answers:
             async for block in answers:
                 blocks.append(block)
                 rows.write(block.model_dump_json() + "\n")
-                decision = decide(name, blocks, rule, text.label)
+                look = decide(name, blocks, rule, text.label)
                 tokens = sum(block.tokens for block in blocks)
                 bench.on_progress(Progress(done=tokens, total=rule.max_tokens, detail="scored tokens"))
-                if decision is not None and decision.verdict.final:
-                    return decision
-    if decision is None:
+                if look is not None and look.settled:
+                    return look.decision
+    if look is None:
         seen, needed = len(blocks) * BLOCK, rule.min_blocks * BLOCK
         detail = (
             f"{text.name} and {rule.max_tokens} tokens are too little to judge with: {seen} scored, {needed} needed"
         )
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
-    return decision
+    return look.decision
 
 
 def _cache_folder(cache: Path, baseline: Path, text: Text, toolchain: Toolchain) -> Path:

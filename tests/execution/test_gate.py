@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from executors.measure.gate import Block, GateRule, confidence_sequence, decide, verdict
+from executors.measure.gate import Block, GateRule, Look, confidence_sequence, decide
 from schemas.measurement import GateVerdict
 
 TOKENS = 32
@@ -29,6 +29,13 @@ def blocks(differences: NDArray[np.float64]) -> list[Block]:
         )
         for index, difference in enumerate(differences)
     ]
+
+
+def look(differences: NDArray[np.float64], limit: float) -> Look:
+    """What the gate says of blocks with these differences."""
+    found = decide("candidate", blocks(differences), GateRule(limit=limit), "text")
+    assert found is not None
+    return found
 
 
 def noise(generator: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -77,8 +84,7 @@ def test_clear_cases_are_decided(loss: float, expected: GateVerdict) -> None:
 )
 def test_only_an_interval_within_the_limit_passes(differences: list[float], limit: float) -> None:
     """Passed means the upper end is within the limit, failed that the lower end is beyond it, else undecided."""
-    decision = decide("candidate", blocks(np.array(differences)), GateRule(limit=limit), "text")
-    assert decision is not None
+    decision = look(np.array(differences), limit).decision
     quality = decision.quality
     assert quality.loss_low <= quality.loss <= quality.loss_high
     assert (decision.verdict is GateVerdict.PASSED) == (quality.loss_high <= limit)
@@ -93,8 +99,9 @@ def test_no_look_before_the_first_is_allowed() -> None:
 def test_a_sentence_says_what_was_seen() -> None:
     """The decision's sentence has the tokens, the loss, its interval and the limit."""
     steady = blocks(np.resize([0.09, 0.11], 40))
-    decision = decide("Q2_K", steady, GateRule(limit=0.02), "text")
-    assert decision is not None
+    found = decide("Q2_K", steady, GateRule(limit=0.02), "text")
+    assert found is not None
+    decision = found.decision
     assert decision.sentence.startswith(
         "Q2_K fails the gate of 2.00%: over 1,280 tokens its perplexity differs by +10.5"
     )
@@ -112,6 +119,15 @@ def test_blocks_that_agree_within_chunks_widen_the_interval() -> None:
 
 def test_a_sound_quality_at_the_limit_passes() -> None:
     """The limit itself is within the limit."""
-    decision = decide("candidate", blocks(np.zeros(40)), GateRule(limit=0.0), "text")
-    assert decision is not None
-    assert verdict(decision.quality, GateRule(limit=0.0)) is GateVerdict.PASSED
+    assert look(np.zeros(40), 0.0).decision.verdict is GateVerdict.PASSED
+
+
+def test_a_loss_too_near_the_limit_is_given_up_early() -> None:
+    """Where the bound would hardly pass it, the gate stops and says so; good ones go on."""
+    generator = np.random.default_rng(8)
+    near = look(0.026 + generator.normal(0, 0.056, 72), 0.02)
+    assert near.decision.verdict is GateVerdict.UNDECIDED
+    assert near.settled
+    assert near.decision.sentence.endswith("Going on to 16,384 tokens would hardly have passed it.")
+    good = [look(0.008 + generator.normal(0, 0.03, count), 0.02) for count in (64, 72, 80) for _ in range(20)]
+    assert not any(found.settled and found.decision.verdict is GateVerdict.UNDECIDED for found in good)

@@ -42,12 +42,15 @@ async def test_two_processes_make_one_environment(tmp_path: Path) -> None:
     assert toolchain.state(changed, tmp_path) is ToolchainState.STALE
     (tmp_path / toolchain.FOLDER / "bare" / STAMP).write_text("{")
     assert toolchain.state(BARE, tmp_path) is ToolchainState.BROKEN
+    killed = tmp_path / toolchain.FOLDER / ".bare.1.partial"
+    (killed / "lib").mkdir(parents=True)
     said: list[str] = []
     made = await toolchain.install(changed, tmp_path, said.append)
     assert toolchain.state(changed, tmp_path) is ToolchainState.READY
     assert made.python.exists()
     assert said[-1] == "bare: ready"
     assert toolchain.status(changed, tmp_path).bytes > 0
+    assert left_over(tmp_path) == ["bare"]
 
 
 @pytest.mark.parametrize(
