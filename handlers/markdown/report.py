@@ -120,13 +120,13 @@ def _trials(report: Report) -> str:
 def _comparisons(report: Report) -> str:
     def rows(label: str, comparisons: tuple[Comparison, ...]) -> Iterator[tuple[str, ...]]:
         for item in comparisons:
-            inside = "inside" if item.covered else "outside"
+            agree = "intervals agree" if item.covered else "**intervals apart**"
             yield (
                 escape(label),
                 escape(item.metric),
                 figure(item.predicted),
                 figure(item.measured),
-                f"{item.error:+.0%}, {inside} the interval",
+                f"{item.error:+.0%}, {agree}",
             )
 
     tried = [(report.baseline.strategy, report.baseline_comparisons)]

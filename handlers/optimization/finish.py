@@ -52,7 +52,7 @@ def compose(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial,
         baseline_comparisons=compare_load(plan.baseline, baseline),
         baseline_note=_baseline_note(bench.made.source_format),
         trials=trials,
-        not_tried=_not_tried(left, trials),
+        not_tried=_not_tried(left, trials, bench.workshop.effort.trials),
         plan=plan,
         cost=cost,
         assumptions=plan.assumptions,
@@ -133,8 +133,14 @@ def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
     return machine, busy, tokens
 
 
-def _not_tried(left: Plan, trials: tuple[Trial, ...]) -> tuple[str, ...]:
+def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, ...]:
+    """Why each candidate that the plan would still try was not, and what was ruled out before."""
     tried = {run_name(trial.candidate.strategy) for trial in trials}
-    rest = [item for item in left.chosen if run_name(item.strategy) not in tried]
-    told = tuple(f"{item.strategy.label}: {'; '.join(item.reasons) or 'a better one was found first'}" for item in rest)
-    return told + tuple(f"{item.count} x {item.reason}, for example {item.example}" for item in left.ruled_out)
+    why = f"{most} trials are the limit" if len(trials) >= most else "it does not promise enough more than the best"
+    rest = tuple(
+        f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} req/s and a loss of "
+        f"{item.prediction.quality_loss.value:+.2%}; {why}"
+        for item in left.chosen
+        if run_name(item.strategy) not in tried
+    )
+    return rest + tuple(f"{item.count} others: {item.reason}, for example {item.example}" for item in left.ruled_out)

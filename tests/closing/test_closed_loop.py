@@ -2,7 +2,6 @@
 
 import asyncio
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import orjson
 import pytest
@@ -63,6 +62,7 @@ def test_everything_is_kept(told: Told, report: Report) -> None:
         path = directory / artifact.path
         assert path.stat().st_size == artifact.output.bytes
         assert path.suffix != ".gguf" or path.read_bytes()[:4] == GGUF_MAGIC
+    assert all(level.errors == 0 for level in report.baseline.levels)
     rows = (directory / "load-baseline.jsonl").read_bytes().splitlines()
     assert len(rows) == sum(level.requests for level in report.baseline.levels)
     assert any((directory / "logs").iterdir())
@@ -82,6 +82,7 @@ def test_every_claimed_figure_was_measured(report: Report) -> None:
     claimed = [line.measured for line in report.lines if line.measured]
     claimed += [figure for row in report.before_after for figure in (row.before, row.after)]
     claimed += [item.measured for trial in report.trials for item in trial.comparisons]
+    claimed += [item.measured for item in report.baseline_comparisons]
     assert len(claimed) > 10
     assert {figure.evidence for figure in claimed} == {Evidence.MEASURED}
 
@@ -132,7 +133,6 @@ def test_the_readable_report_leads_with_the_verdict(told: Told) -> None:
     assert {"Quality gate", "Predicted against measured", "Cost", "Undo", "Reproduce"} <= set(heads)
 
 
-def test_the_directory_stays_in_its_place(told: Told) -> None:
-    """A job writes only into its own directory."""
-    assert {path.name for path in told.runs.iterdir()} == {"broker", told.directory.name}
-    assert isinstance(told.directory, Path)
+def test_a_job_keeps_to_its_directory(told: Told) -> None:
+    """Beside the broker's and the ledger's own files there is nothing but the job's directory."""
+    assert {path.name for path in told.runs.iterdir()} == {"accepted", "broker", told.directory.name}
