@@ -2,12 +2,15 @@
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from schemas.error import AgentError, ErrorCode
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="inferwright",
@@ -33,7 +36,7 @@ def demo(runs: Runs = RUNS) -> None:
     """Run the whole main job on a small real model, with a broker of its own. Minutes, no account, no compiler."""
     from cli.demo import run_demo  # noqa: PLC0415 - imported only when it runs
 
-    asyncio.run(run_demo(runs))
+    _run(run_demo(runs))
 
 
 @app.command(epilog="Example: **inferwright serve --nats nats://127.0.0.1:4222**")
@@ -42,7 +45,7 @@ def serve(nats: Nats = NATS, runs: Runs = RUNS) -> None:
     from acp.settings import Settings  # noqa: PLC0415
     from cli.serve import serve as run_agent  # noqa: PLC0415
 
-    asyncio.run(run_agent(Settings(nats_urls=nats, runs_dir=runs)))
+    _run(run_agent(Settings(nats_urls=nats, runs_dir=runs)))
 
 
 @app.command(epilog="Example: **inferwright send examples/optimize.json**")
@@ -50,7 +53,7 @@ def send(file: CommandFile, nats: Nats = NATS, json: Json = False) -> None:
     """Send a command as a peer would: print the reply, follow the updates, end with the outcome."""
     from cli.follow import run_send  # noqa: PLC0415
 
-    sys.exit(asyncio.run(run_send(_read(file), nats, json=json)))
+    sys.exit(_run(run_send(_read(file), nats, json=json)))
 
 
 @app.command(
@@ -60,7 +63,7 @@ def plan(file: CommandFile, json: Json = False) -> None:
     """Answer a command with a plan, and carry nothing out. Needs no broker and no weights."""
     from cli.plan import run_plan  # noqa: PLC0415
 
-    sys.exit(asyncio.run(run_plan(_read(file), json=json)))
+    sys.exit(_run(run_plan(_read(file), json=json)))
 
 
 @app.command(epilog="Example: **inferwright report 01JD…**")
@@ -78,7 +81,16 @@ def doctor(json: Json = False) -> None:
     """Say what is here, what is missing, and what to do about it."""
     from cli.doctor import run_doctor  # noqa: PLC0415
 
-    sys.exit(asyncio.run(run_doctor(json=json)))
+    sys.exit(_run(run_doctor(json=json)))
+
+
+def _run(work: Coroutine[object, object, T]) -> T:
+    """What `work` comes to; Ctrl-C cancels it, waits until it has cleaned up, and exits with 130."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        typer.secho("inferwright: stopped; nothing is left running", err=True)
+        raise typer.Exit(130) from None
 
 
 def _read(file: Path) -> bytes:
@@ -94,12 +106,13 @@ def _read(file: Path) -> bytes:
 
 
 def main() -> None:
-    """The entry point: an error becomes one sentence and an exit status, Ctrl-C becomes 130."""
+    """The entry point: an error becomes one sentence and an exit status."""
     try:
         app()
     except AgentError as error:
         typer.secho(f"inferwright: {error.detail}", fg="red", err=True)
         sys.exit(error.rule.exit)
-    except KeyboardInterrupt:
-        typer.secho("inferwright: stopped; nothing is left running", err=True)
-        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

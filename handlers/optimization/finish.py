@@ -96,7 +96,8 @@ def _baseline_note(source_format: str) -> str:
         return f"The F16 baseline was made from {source_format} weights."
     return (
         f"The F16 baseline is the shipped {source_format} weights dequantised: what their own quantization lost is not "
-        f"in these figures, and {source_format} itself was left out of the candidates, since it would look free."
+        f"in these figures. {source_format} itself was left out of the candidates, since it would look free; other "
+        "formats whose blocks can hold its values look better here than on weights that never were quantized."
     )
 
 

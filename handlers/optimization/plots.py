@@ -62,6 +62,7 @@ def _frontier(baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> 
     )
     axes.set_title("Quality and speed; red was stopped by the gate and never loaded", fontsize=10, loc="left")
     axes.set_ylim(bottom=-0.05 * base)
+    axes.margins(y=0.15)
     axes.legend(frameon=False)
     return figure
 
@@ -75,9 +76,10 @@ def _latency(baseline: LoadReport, trials: tuple[Trial, ...]) -> "Figure":
         closed = [level for level in load.levels if level.arrivals is Arrivals.CONCURRENCY and level.latency]
         settings = [level.setting for level in closed]
         p50, p95 = ([getattr(level.latency, share).value for level in closed] for share in ("p50", "p95"))
-        (line,) = axes.plot(settings, p50, "o-", label=f"{name}, p50")
-        axes.plot(settings, p95, "--", color=line.get_color(), alpha=0.7, label=f"{name}, p95")
+        (line,) = axes.plot(settings, p50, "o-", label=name)
+        axes.plot(settings, p95, "--", color=line.get_color(), alpha=0.7)
+        axes.set_xticks(settings)
     axes.set(xlabel="open requests", ylabel="end-to-end latency, ms (measured)", ylim=(0, None))
-    axes.set_title("Latency against load", fontsize=10, loc="left")
+    axes.set_title("Latency against load: p50 as a line, p95 dashed", fontsize=10, loc="left")
     axes.legend(frameon=False, fontsize=8)
     return figure
