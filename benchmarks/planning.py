@@ -3,6 +3,7 @@
 Run: `python benchmarks/planning.py`. The extra `silicon` adds the comparison: the same model, one system, one engine.
 """
 
+import importlib
 import importlib.util
 import json
 import resource
@@ -10,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 from planners.catalog import find_hardware, find_model, load_prices
 from planners.plan import Facts, plan
@@ -33,7 +35,7 @@ def facts_of(request: OptimizeInference) -> Facts:
     return Facts(find_model(request.model), find_hardware(request.constraints.hardware), None, load_prices())
 
 
-def warm(name: str, fields: dict[str, object]) -> None:
+def warm(name: str, fields: Mapping[str, object]) -> None:
     """Median seconds of a plan in a process that has made one."""
     request = OptimizeInference.model_validate(fields)
     facts = facts_of(request)
@@ -77,11 +79,12 @@ def beside_aiconfigurator() -> None:
     if importlib.util.find_spec("aiconfigurator_core") is None:
         print("aiconfigurator-core      not installed: pip install 'inferwright[silicon]'")
         return
-    from aiconfigurator_core.sdk import EngineHandle  # noqa: PLC0415 - an optional extra
-
+    sdk = importlib.import_module("aiconfigurator_core.sdk")
     begun, count, tensor_parallel = time.perf_counter(), 0, 1
     while tensor_parallel <= MAX_TP:
-        handle = EngineHandle.compile("meta-llama/Meta-Llama-3.1-70B", "a100_sxm", "trtllm", tp_size=tensor_parallel)
+        handle = sdk.EngineHandle.compile(
+            "meta-llama/Meta-Llama-3.1-70B", "a100_sxm", "trtllm", tp_size=tensor_parallel
+        )
         for batch in (1, 2, 4, 8, 16, 32, 64, 128):
             handle.run_static(batch_size=batch, isl=192, osl=48)
             count += 1

@@ -85,16 +85,13 @@ def strategies(engine: str) -> list[Strategy]:
     """A strategy for each setting that changes the arguments."""
     known = engines()[engine]
     plain = Strategy(engine=engine, weight_format="BF16", accelerator="H100-SXM", count=2, tensor_parallel=2)
-    changes = [
-        {},
-        {"chunked_prefill": False},
-        {"prefix_caching": True},
-        *({"kv_format": name} for name in known.kv_formats),
-        *({"speculation": name} for name in known.speculation),
-        *({"scheduling": name} for name in known.scheduling),
-        *({"weight_format": name} for name in ("FP8", "W8A8", "NF4", "AWQ-INT4", "NVFP4")),
-    ]
-    return [plain.model_copy(update={"scheduling": known.scheduling[0], **change}) for change in changes]
+    changes: list[tuple[str, object]] = [("chunked_prefill", False), ("prefix_caching", True), ("threads", 2)]
+    changes += [("kv_format", name) for name in known.kv_formats]
+    changes += [("speculation", name) for name in known.speculation]
+    changes += [("scheduling", name) for name in known.scheduling]
+    changes += [("weight_format", name) for name in ("FP8", "W8A8", "NF4", "AWQ-INT4", "NVFP4")]
+    start = {"scheduling": known.scheduling[0]}
+    return [plain.model_copy(update={**start, name: value}) for name, value in changes]
 
 
 @pytest.mark.parametrize("engine", sorted(engines()))
@@ -119,7 +116,7 @@ def test_vllm_without_chunks_takes_a_whole_prompt_in_one_iteration() -> None:
 
 
 def test_speculation_is_configured_as_json() -> None:
-    """vLLM reads one JSON object."""
+    """One JSON object, as vLLM reads it."""
     words = launch_arguments(Strategy(engine="vllm", weight_format="BF16", accelerator="L4", speculation="ngram"))
     assert json.loads(words[words.index("--speculative-config") + 1])["method"] == "ngram"
 
