@@ -1,0 +1,142 @@
+"""A space and the facts in, what each candidate does out: the same arrays that every later stage reads."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planners.arrival import Latency, Replica, closed_loop, open_loop
+from planners.memory import Footprint, footprint
+from planners.performance.sources import Layout, speeds
+from planners.quality import loss
+from planners.space import Group, Space
+from planners.workload import Traffic
+from schemas.evidence import Estimate, Evidence
+from schemas.model import ModelFacts
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+DRAFT_TOKENS = 3
+ACCEPTED_PER_STEP = 1.2
+"""Tokens that a step of n-gram speculation yields on ordinary chat: assumed; copying tasks give far more."""
+SPECULATION_LOG_SD = 0.3
+_NEVER_S = 1e9
+"""Seconds that stand for what does not run at all: finite, so that arithmetic stays quiet."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Speeds of one replica by cell and batch, whatever arrives; standard deviations of logarithms by group (G,)."""
+
+    replica: Replica
+    footprint: Footprint
+    quality: tuple[Estimate, ...]
+    sd_first: Floats
+    sd_step: Floats
+    sd_rate: Floats
+    evidence: tuple[Evidence, ...]
+
+
+def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
+    """What every candidate does when it is as busy as its batch limit allows."""
+    memory = footprint(model, space, traffic)
+    count = len(space.groups)
+    cells, columns = space.group.size, space.batches.size
+    prompt, busy = np.full((cells, 1), _NEVER_S), np.full((cells, 1), _NEVER_S)
+    tpot, rate = np.full((cells, columns), _NEVER_S), np.full((cells, columns), 1e-9)
+    sds = np.full((3, count), 0.3)
+    evidence = [Evidence.ASSUMED] * count
+    known: dict[tuple[object, ...], tuple[Floats, ...]] = {}
+    bounds = np.searchsorted(space.group, np.arange(count + 1))
+    some_fit = memory.fits[:, :1].ravel()
+    for index, group in enumerate(space.groups):
+        rows = slice(int(bounds[index]), int(bounds[index + 1]))
+        if not some_fit[rows].any():
+            continue
+        key = (group.engine, group.accelerator.key, group.weight_format, group.kv_format)
+        if key not in known:
+            known[key] = _speeds_of(model, space, traffic, group, rows)
+        tpot[rows], rate[rows], prompt[rows], busy[rows], sds[:, index] = known[key][:5]
+        evidence[index] = Evidence.CALIBRATED
+    passes = np.ceil(traffic.input_tokens / space.batched_tokens)[:, None] * (space.chunked[:, None] == 1)
+    replica = Replica(space.batches.astype(np.float64), tpot, rate, prompt, busy, passes, traffic.output_tokens)
+    quality = tuple(
+        _quality(model, group.weight_format, group.kv_format, importance=group.importance_matrix)
+        for group in space.groups
+    )
+    return Served(_speculated(space, replica), memory, quality, sds[0], sds[1], sds[2], tuple(evidence))
+
+
+@lru_cache(maxsize=4096)
+def _quality(model: ModelFacts, weight_format: str, kv_format: str, *, importance: bool) -> Estimate:
+    if weight_format == model.native_format:
+        kept = loss(model, "BF16", importance_matrix=False, kv_format=kv_format)
+        return kept.model_copy(update={"source": f"{weight_format} is what the model was published in"})
+    return loss(model, weight_format, importance_matrix=importance, kv_format=kv_format)
+
+
+def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, rows: slice) -> tuple[Floats, ...]:
+    """Arrays for the cells of one group, from one call of the performance source for each input length."""
+    settings = np.stack([space.tp[rows], space.pp[rows], space.batched_tokens[rows], space.threads[rows]])
+    prefix = space.prefix[rows]
+    columns = space.batches.size
+    shape = (settings.shape[1], columns)
+    tpot, rate, prompt, busy = np.empty(shape), np.empty(shape), np.empty((shape[0], 1)), np.empty((shape[0], 1))
+    sds = np.zeros(3)
+    for cached in np.unique(prefix):
+        here = prefix == cached
+        unique, inverse = np.unique(settings[:, here], axis=1, return_inverse=True)
+        tp, pp, tokens, threads = (np.repeat(row, columns) for row in unique)
+        found = speeds(
+            model,
+            Layout(
+                engine=group.engine,
+                accelerator=group.accelerator,
+                weight_format=group.weight_format,
+                kv_format=group.kv_format,
+                input_tokens=max(1, traffic.input_tokens - (traffic.shared_prefix_tokens if cached else 0)),
+                output_tokens=traffic.output_tokens,
+                tp=tp,
+                pp=pp,
+                batch=np.tile(space.batches, unique.shape[1]),
+                batched_tokens=tokens,
+                threads=threads,
+            ),
+        )
+        inverse = inverse.ravel()
+        grid = (unique.shape[1], columns)
+        tpot[here] = found.tpot_ms.reshape(grid)[inverse] / 1e3
+        rate[here] = found.output_tok_s.reshape(grid)[inverse]
+        prompt[here] = found.ttft_ms.reshape(grid)[inverse][:, :1] / 1e3
+        busy[here] = traffic.input_tokens / found.prefill_tok_s.reshape(grid)[inverse][:, -1:]
+        sds = np.array([found.ttft_log_sd[0], found.tpot_log_sd[0], found.output_log_sd[0]])
+    return tpot, rate, prompt, busy, sds
+
+
+def _speculated(space: Space, replica: Replica) -> Replica:
+    """Where tokens are guessed, a step costs what one with all the guesses costs and yields the accepted ones."""
+    guessing = space.speculation > 0
+    if not guessing.any():
+        return replica
+    wider = np.minimum(np.searchsorted(space.batches, space.batches * (1 + DRAFT_TOKENS)), space.batches.size - 1)
+    guessed = replica.tpot_s[:, wider] / ACCEPTED_PER_STEP
+    faster = replica.tokens_s * replica.tpot_s / guessed
+    return replace(
+        replica,
+        tpot_s=np.where(guessing[:, None], guessed, replica.tpot_s),
+        tokens_s=np.where(guessing[:, None], faster, replica.tokens_s),
+    )
+
+
+def under(traffic: Traffic, space: Space, replica: Replica) -> Latency:
+    """Latencies and capacity (all replicas together) of every candidate under the traffic."""
+    replicas = space.replicas[:, None].astype(np.float64)
+    if traffic.rate > 0:
+        found = open_loop(replica, traffic.rate / replicas)
+    elif traffic.batch_job:
+        found = closed_loop(replica, np.full_like(replicas, space.batches[-1]))
+    else:
+        found = closed_loop(replica, traffic.concurrency / replicas)
+    return replace(found, capacity=found.capacity * replicas)
