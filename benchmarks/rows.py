@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planners.catalog import find_hardware, find_model
-from planners.performance.published import Condition, Metric, Regime, UnreadableRowError, condition
+from planners.performance.published import Condition, UnreadableRowError, condition, kind_of
 from schemas.error import AgentError
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -26,20 +26,14 @@ class Row:
     source: str
 
     @property
+    def publisher(self) -> str:
+        """Who measured: groups that one publication split are one."""
+        return self.source.removesuffix("_latency")
+
+    @property
     def kind(self) -> str:
         """The class of the goals it is judged in."""
-        metric = self.case.metric
-        if metric is Metric.TPOT:
-            return "tpot"
-        if metric is Metric.TTFT:
-            return "ttft-loaded" if self.case.regime in {Regime.LOOP, Regime.POISSON} else "ttft-unloaded"
-        return "throughput-kernel" if has_kernels(self.case) else "throughput-elsewhere"
-
-
-def has_kernels(case: Condition) -> bool:
-    """Whether a kernel database covers the engine and the accelerator: TensorRT-LLM, vLLM on data-centre NVIDIA."""
-    engine = case.engine.partition("/")[0] in {"tensorrt-llm", "vllm", "sglang"}
-    return engine and case.accelerator.key.startswith(("A100", "H100", "H200", "GH200", "B200", "GB200", "L40S", "B300"))
+        return kind_of(self.case)
 
 
 def load(*names: str) -> list[Row]:

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass, fields
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +14,105 @@ from planners.performance.formats import weight_format
 from planners.performance.machines import Formats, Shape, machine_of
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import Condition, Metric, Regime
-from planners.performance.service import admitted, continuous, queued, static
+from planners.performance.service import Steady, admitted, continuous, queued, static
 from planners.performance.work import Work
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
-Record = TypeVar("Record", Work, Machine, Parameters)
 
 _CHUNK = 8192.0
 
 
 @dataclass(frozen=True)
-class Observations:
-    """Rows of conditions as arrays of shape (rows,)."""
+class Part:
+    """The rows that share a regime, as arrays of shape (rows,); `metrics` holds places within it by metric."""
 
-    cases: tuple[Condition, ...]
-    subjects: list[Subject]
+    regime: Regime
+    rows: Rows
     work: Work
     machine: Machine
+    length: Floats
+    output: Floats
+    batch: Floats
+    beams: Floats
+    limit: Floats
+    tail: NDArray[np.bool_]
+    scale: Floats
+    """Replicas behind a total, or the share of one accelerator in it."""
+    metrics: dict[Metric, Rows]
+
+    @classmethod
+    def of(cls, regime: Regime, rows: Rows, cases: list[Condition]) -> Self:
+        """The rows `rows` of all, whose conditions are `cases`."""
+
+        def column(name: str) -> Floats:
+            return np.array([getattr(case, name) for case in cases], dtype=np.float64)
+
+        machines = [_machine(case) for case in cases]
+        devices = np.array([case.tp * case.pp * case.replicas if case.per_device else 1 for case in cases])
+        kinds = {metric: np.array([i for i, case in enumerate(cases) if case.metric is metric]) for metric in Metric}
+        return cls(
+            regime=regime,
+            rows=rows,
+            work=Work.of([case.model for case in cases]),
+            machine=Machine(*(np.concatenate([getattr(m, f.name) for m in machines]) for f in fields(Machine))),
+            length=column("length"),
+            output=column("output"),
+            batch=np.maximum(column("batch"), 1.0),
+            beams=column("beams"),
+            limit=column("limit_tpot"),
+            tail=np.array([case.tail for case in cases]),
+            scale=column("replicas") / devices,
+            metrics={metric: places.astype(np.intp) for metric, places in kinds.items() if places.size},
+        )
+
+    def measure(self, fitted: Parameters, sharpness: float) -> Floats:
+        """What each row should measure, with parameters of one value a row."""
+        bench = Bench(self.work, self.machine, fitted, sharpness)
+        state = self._state(bench)
+        out = np.empty(len(self.rows))
+        for metric, places in self.metrics.items():
+            out[places] = self._metric(metric, bench, state)[places]
+        return out
+
+    def _state(self, bench: Bench) -> Steady:
+        if self.regime is Regime.STATIC:
+            return static(bench, self.batch, self.length, self.output)
+        if self.regime is Regime.LOOP:
+            return continuous(bench, self.batch, self.length, self.output)
+        if self.regime is Regime.QUEUED:
+            return queued(bench, self.length, self.output, self.beams)
+        return admitted(bench, self.length, self.output, self.beams, self.limit)
+
+    def _metric(self, metric: Metric, bench: Bench, state: Steady) -> Floats:
+        if metric is Metric.DECODE:
+            return self.batch / bench.step(self.batch, self.length + self.output / 2)
+        if metric is Metric.PREFILL:
+            return self.batch * self.length / bench.first_token(self.batch, self.length)
+        if metric is Metric.TTFT:
+            return 1e3 * state.ttft * np.where(self.tail, bench.fitted.ttft_tail, 1.0)
+        if metric is Metric.TPOT:
+            return 1e3 * state.tpot * np.where(self.tail, bench.fitted.tpot_tail, 1.0)
+        return state.output * self.scale / (self.output if metric is Metric.REQUESTS else 1.0)
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Rows of conditions by regime, and the names under which their effects are looked up."""
+
+    count: int
+    subjects: list[Subject]
+    parts: tuple[Part, ...]
 
     @classmethod
     def of(cls, cases: list[Condition]) -> Self:
         """The arrays of `cases`."""
-        machines = [_machine(case) for case in cases]
-        joined = Machine(*(np.concatenate([getattr(m, f.name) for m in machines]) for f in fields(Machine)))
-        return cls(tuple(cases), [subject(case) for case in cases], Work.of([case.model for case in cases]), joined)
+        parts = []
+        for regime in Regime:
+            rows = np.array([i for i, case in enumerate(cases) if case.regime is regime], dtype=np.intp)
+            if rows.size:
+                parts.append(Part.of(regime, rows, [cases[i] for i in rows]))
+        return cls(len(cases), [subject(case) for case in cases], tuple(parts))
 
     def expected(self, known: Calibration) -> Floats:
         """What each row should measure: milliseconds for times, per second for rates."""
@@ -46,46 +120,10 @@ class Observations:
 
     def values(self, fitted: Parameters, sharpness: float) -> Floats:
         """The same with given parameters, one value a row each."""
-        out = np.empty(len(self.cases))
-        for regime in Regime:
-            rows = np.array([i for i, case in enumerate(self.cases) if case.regime is regime], dtype=np.intp)
-            if len(rows):
-                bench = Bench(_pick(self.work, rows), _pick(self.machine, rows), _pick(fitted, rows), sharpness)
-                out[rows] = self._measure(regime, rows, bench)
+        out = np.empty(self.count)
+        for part in self.parts:
+            out[part.rows] = part.measure(_pick(fitted, part.rows), sharpness)
         return out
-
-    def _measure(self, regime: Regime, rows: Rows, bench: Bench) -> Floats:
-        """The metric of each of `rows`, which share a regime."""
-        cases = [self.cases[i] for i in rows]
-        length, output, batch = (np.array([getattr(case, name) for case in cases], dtype=np.float64) for name in _LOAD)
-        beams = np.array([case.beams for case in cases], dtype=np.float64)
-        if regime is Regime.STATIC:
-            state = static(bench, batch, length, output)
-        elif regime is Regime.LOOP:
-            state = continuous(bench, batch, length, output)
-        elif regime is Regime.QUEUED:
-            state = queued(bench, length, output, beams)
-        else:
-            limit = np.array([case.limit_tpot for case in cases])
-            state = admitted(bench, length, output, beams, limit)
-        tail = np.array([case.tail for case in cases])
-        ttft = state.ttft * np.where(tail, bench.fitted.ttft_tail, 1.0)
-        tpot = state.tpot * np.where(tail, bench.fitted.tpot_tail, 1.0)
-        devices = np.array([case.tp * case.pp * case.replicas if case.per_device else 1 for case in cases])
-        replicas = np.array([case.replicas for case in cases])
-        total = state.output * replicas / devices
-        by_metric = {
-            Metric.DECODE: batch / bench.step(np.maximum(batch, 1.0), length + output / 2),
-            Metric.PREFILL: batch * length / bench.first_token(np.maximum(batch, 1.0), length),
-            Metric.TTFT: ttft * 1e3,
-            Metric.TPOT: tpot * 1e3,
-            Metric.OUTPUT: total,
-            Metric.REQUESTS: total / output,
-        }
-        return np.array([by_metric[case.metric][i] for i, case in enumerate(cases)])
-
-
-_LOAD = ("length", "output", "batch")
 
 
 def subject(case: Condition) -> Subject:
@@ -107,6 +145,6 @@ def _machine(case: Condition) -> Machine:
     return machine_of(case.accelerator, names, Shape(one * case.tp, one * case.pp, one * _CHUNK, one * case.threads))
 
 
-def _pick(record: Record, rows: Rows) -> Record:
-    """The rows of every field of a record of arrays."""
-    return type(record)(*(getattr(record, field.name)[rows] for field in fields(record)))
+def _pick(record: Parameters, rows: Rows) -> Parameters:
+    """The rows of every parameter."""
+    return Parameters(*(getattr(record, field.name)[rows] for field in fields(record)))

@@ -1,7 +1,7 @@
 """A row of a published benchmark, as text, in; the conditions it was measured under out: model, layout, load, metric."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from planners.performance.datasets import DATASETS, DataSet, dataset_of
@@ -237,6 +237,16 @@ def _number(text: str, default: float) -> float:
     return float(found[0]) if found else default
 
 
-def with_metric(case: Condition, metric: Metric) -> Condition:
-    """The same conditions with another metric."""
-    return replace(case, metric=metric)
+def kind_of(case: Condition) -> str:
+    """The class of speeds that a row belongs to: errors and spreads are kept for each."""
+    if case.metric is Metric.TPOT:
+        return "tpot"
+    if case.metric is Metric.TTFT:
+        return "ttft-loaded" if case.regime in {Regime.LOOP, Regime.POISSON} else "ttft-unloaded"
+    return "throughput-kernel" if has_kernels(case.engine, case.accelerator.key) else "throughput-elsewhere"
+
+
+def has_kernels(engine: str, accelerator: str) -> bool:
+    """Whether a database of measured kernels covers the engine and the accelerator: data-centre NVIDIA."""
+    served = engine.partition("/")[0] in {"tensorrt-llm", "vllm", "sglang"}
+    return served and accelerator.startswith(("A100", "H100", "H200", "GH200", "B200", "B300", "GB200", "L40S"))

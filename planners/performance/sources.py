@@ -9,6 +9,7 @@ from planners.performance.calibration import Subject, calibration, family, trait
 from planners.performance.formats import weight_format
 from planners.performance.machines import Formats, Shape, machine_of
 from planners.performance.physics import Bench
+from planners.performance.published import has_kernels
 from planners.performance.service import continuous
 from planners.performance.work import Work
 from schemas.evidence import Evidence
@@ -70,7 +71,7 @@ def speeds(model: ModelFacts, layout: Layout) -> Speeds:
     output = np.full_like(batch, layout.output_tokens)
     alone = bench.first_token(np.ones_like(batch), length)
     steady = continuous(bench, batch, length, output)
-    spread = calibration().spread
+    spread = _spread(layout)
     return Speeds(
         ttft_ms=alone * 1e3,
         prefill_tok_s=length / alone,
@@ -82,6 +83,14 @@ def speeds(model: ModelFacts, layout: Layout) -> Speeds:
         output_log_sd=np.full_like(batch, spread["output"]),
         evidence=Evidence.CALIBRATED,
     )
+
+
+def _spread(layout: Layout) -> dict[str, float]:
+    """Standard deviations of logarithms by metric, as held-out rows of the engine's class had them."""
+    known, engine = calibration().spread, layout.engine.partition("/")[0]
+    rate = "throughput-kernel" if has_kernels(engine, layout.accelerator.key) else "throughput-elsewhere"
+    kinds = {"ttft": "ttft-unloaded", "prefill": rate, "tpot": "tpot", "output": rate}
+    return {name: known.get(f"{kind}|{engine}", known[kind]) for name, kind in kinds.items()}
 
 
 def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight: str) -> Subject:
