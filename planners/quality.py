@@ -65,7 +65,10 @@ def effect_keys(method: Method, model: ModelFacts, metric: str) -> tuple[str, ..
     if method.group == 0:
         keys.append("group=channel")
     if method.activation_bits < _BASELINE_BITS:
-        keys += [f"activations={method.activation_bits}", f"scheme={method.scheme}|activations={method.activation_bits}"]
+        keys += [
+            f"activations={method.activation_bits}",
+            f"scheme={method.scheme}|activations={method.activation_bits}",
+        ]
     if method.kv_bits < _BASELINE_BITS:
         keys.append(f"kv={method.kv_bits}")
     keys += ["importance"] * method.importance + ["tuned"] * method.tuned
@@ -132,8 +135,10 @@ def method_for(name: str, *, importance_matrix: bool = False) -> Method | None:
         "W8A8": Method("smoothquant", 8.0, 0, 8),
         "W4A8": Method("awq", 4.0, 128, 8),
         "FP8": Method("fp8", 8.0, 0, 8),
-        "NVFP4": Method("nvfp4", 4.0, 32, 4),
-        "MXFP4": Method("mxfp4", 4.0, 32, 4),
+        "NVFP4": Method("nvfp4", 4.0, 32),
+        "MXFP4": Method("mxfp4", 4.0, 32),
+        "SPARSE24-BF16": Method("sparse24", REFERENCE_BITS),
+        "SPARSE24-FP8": Method("sparse24", REFERENCE_BITS, 128, 8),
     }
     if name in by_name:
         return by_name[name]
@@ -150,5 +155,11 @@ def model_family(name: str) -> str:
     order: tuple[str, ...] = ("codellama", "llama-2", "llama2", "llama-1", "llama-3", "llama3", "mixtral", "mistral")
     order += ("qwen", "gemma", "phi", "falcon", "yi", "deepseek", "command", "smollm", "llama", "vicuna")
     found = next((key for key in order if key in text), "other")
-    renamed = {"llama3": "llama-3", "llama2": "llama-2", "codellama": "llama-2", "vicuna": "llama-1", "llama": "llama-1"}
+    renamed = {
+        "llama3": "llama-3",
+        "llama2": "llama-2",
+        "codellama": "llama-2",
+        "vicuna": "llama-1",
+        "llama": "llama-1",
+    }
     return renamed.get(found, found)

@@ -71,7 +71,9 @@ def queued(bench: Bench, length: Floats, output: Floats, beams: Floats) -> Stead
 
 def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limit: Floats) -> Steady:
     """Poisson arrivals at the highest rate whose 99th percentile of TPOT stays within `limit` seconds."""
-    most = np.maximum(np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill, 1.0)
+    most = np.maximum(
+        np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill, 1.0
+    )
     low, high = np.ones_like(most), most
     for _ in range(_BISECTIONS):
         middle = np.sqrt(low * high)

@@ -96,14 +96,18 @@ def _spread(layout: Layout) -> dict[str, float]:
 def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight: str) -> Subject:
     """The names under which the fitted effects of a layout are kept."""
     name, _, variant = engine.partition("/")
-    return Subject(name, variant, family(accelerator), weight_format(weight).group, accelerator.key, traits(model, accelerator))
+    return Subject(
+        name, variant, family(accelerator), weight_format(weight).group, accelerator.key, traits(model, accelerator)
+    )
 
 
 def bench_of(model: ModelFacts, layout: Layout) -> Bench:
     """The physics of `model` in `layout`, one row for each of its entries."""
     subject = subject_of(model, layout.engine, layout.accelerator, layout.weight_format)
     known = calibration()
-    shape = Shape(*(array.astype(np.float64) for array in (layout.tp, layout.pp, layout.batched_tokens, layout.threads)))
+    shape = Shape(
+        *(array.astype(np.float64) for array in (layout.tp, layout.pp, layout.batched_tokens, layout.threads))
+    )
     names = Formats(layout.engine, layout.weight_format, layout.kv_format)
     machine = machine_of(layout.accelerator, names, shape)
     return Bench(Work.of([model]), machine, known.parameters([subject]), known.sharpness)

@@ -23,7 +23,9 @@ def step_functions(
     linear.
     """
     one = slice(row, row + 1)
-    arrays = {name: np.repeat(getattr(layout, name)[one], _POINTS) for name in ("tp", "pp", "batched_tokens", "threads")}
+    arrays = {
+        name: np.repeat(getattr(layout, name)[one], _POINTS) for name in ("tp", "pp", "batched_tokens", "threads")
+    }
     tokens = np.unique(np.rint(np.geomspace(1, max(int(layout.batched_tokens[row]), 2), _POINTS)))
     batches = np.unique(np.rint(np.geomspace(1, max(int(layout.batch[row]), 2), _POINTS)))
     bench = bench_of(model, Layout(**(vars(layout) | arrays | {"batch": arrays["tp"]})))
