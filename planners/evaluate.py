@@ -18,6 +18,9 @@ from schemas.model import ModelFacts
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_KEY_RANGES = (64, 64, 1 << 20, 1 << 12)
+"""More than any tensor parallel size, pipeline depth, batched tokens and number of threads: they pack into one key."""
+
 DRAFT_TOKENS = 3
 ACCEPTED_PER_STEP = 1.2
 """Tokens that a step of n-gram speculation yields on ordinary chat: assumed; copying tasks give far more."""
@@ -81,13 +84,15 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
     """Arrays for the cells of one group, from one call of the performance source for each input length."""
     settings = np.stack([space.tp[rows], space.pp[rows], space.batched_tokens[rows], space.threads[rows]])
     prefix = space.prefix[rows]
+    keys = np.ravel_multi_index(tuple(settings), _KEY_RANGES)
     columns = space.batches.size
     shape = (settings.shape[1], columns)
     tpot, rate, prompt, busy = np.empty(shape), np.empty(shape), np.empty((shape[0], 1)), np.empty((shape[0], 1))
     sds = np.zeros(3)
     for cached in np.unique(prefix):
         here = prefix == cached
-        unique, inverse = np.unique(settings[:, here], axis=1, return_inverse=True)
+        _, first, inverse = np.unique(keys[here], return_index=True, return_inverse=True)
+        unique = settings[:, here][:, first]
         tp, pp, tokens, threads = (np.repeat(row, columns) for row in unique)
         found = speeds(
             model,
@@ -105,7 +110,6 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
                 threads=threads,
             ),
         )
-        inverse = inverse.ravel()
         grid = (unique.shape[1], columns)
         tpot[here] = found.tpot_ms.reshape(grid)[inverse] / 1e3
         rate[here] = found.output_tok_s.reshape(grid)[inverse]

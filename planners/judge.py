@@ -66,7 +66,7 @@ class Judged:
     rents: tuple[Rent | None, ...]
     limits: tuple[Limit, ...]
     runs: Bools
-    """Where it fits into memory and keeps up with the arrivals, (C, B)."""
+    """Where the engine can, it fits into memory and keeps up with the arrivals, (C, B)."""
 
     @property
     def met(self) -> Bools:
@@ -115,7 +115,7 @@ def judge(
         monthly=hourly * HOURS_PER_MONTH,
         rents=rents,
         limits=(),
-        runs=served.footprint.fits & keeps_up,
+        runs=space.joins & served.footprint.fits & keeps_up,
     )
     return replace(judged, limits=limits_of(request, traffic, space, judged))
 

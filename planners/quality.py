@@ -1,8 +1,9 @@
 """What a weight or KV format costs in quality, before it is measured: model and format -> relative loss, interval.
 
-The logarithm of the relative rise of perplexity falls in proportion to the bits per weight and to the logarithm of the
-model's size, with an effect of the scheme (how the bits are chosen) and of the model's family (how much its training
-filled its weights). `benchmarks/fit.py` fits the coefficients to published measurements.
+The logarithm of the relative rise of perplexity falls with the bits per weight (a parabola) and the logarithm of the
+model's size, with effects of the scheme, the group, activations, and the model's family: how full its training left
+its weights. A task's score loses a share of that, and no more than chance leaves. `benchmarks/fit_quality.py` fits the
+coefficients to published measurements.
 """
 
 import json
@@ -11,16 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from planners.performance.formats import weight_format
+from planners.methods import Method
+from planners.performance.formats import weight_format as format_called
 from schemas.evidence import Estimate, Evidence
 from schemas.model import ModelFacts
 
-_REFERENCE_BITS = 4.5
+PERPLEXITY = "ppl"
+REFERENCE_BITS = 4.5
 _REFERENCE_PARAMETERS = 8e9
 _INTERVAL = 1.645
-_SUPERBLOCK = 256
-_FALLBACK = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "Q4_0", "Q2_K": "Q4_0", "IQ4_XS": "IQ4_NL"}
-"""Types llama.cpp takes for rows that are no multiple of 256 (`llama_model_quantize`)."""
+_BASELINE_BITS = 16
+_LARGEST_LOG = 4.0
 
 
 @dataclass(frozen=True)
@@ -29,29 +31,62 @@ class QualityModel:
 
     base: float
     bits: float
+    curve: float
     size: float
-    importance: float
-    scheme: dict[str, float]
-    format: dict[str, float]
-    family: dict[str, float]
-    metric: dict[str, float]
+    effects: dict[str, float]
     kv: dict[str, float]
-    spread: float
-    floor: float
-    """Standard deviation of measured losses at no true loss."""
+    saturation: float
+    """Largest relative loss of a task's score: chance is what is left."""
+    spread: dict[str, float]
+    """Standard deviation of the logarithm by kind of metric."""
+    floor: dict[str, float]
+    """Standard deviation of a measured loss where there is no true one, by kind of metric."""
 
-    def relative(self, scheme: str, bits: float, model: ModelFacts, *, importance: bool = False) -> float:
-        """Expected relative rise of perplexity of `model` in `bits` bits of `scheme`."""
-        log = self.base + self.scheme.get(scheme, 0.0) + self.family.get(model_family(model.name), 0.0)
-        log += self.bits * (bits - _REFERENCE_BITS)
-        log += self.size * math.log(model.parameters / _REFERENCE_PARAMETERS)
-        return math.exp(log + (self.importance if importance else 0.0))
+    def loss(self, keys: tuple[str, ...], bits: float, log_size: float, metric: str) -> float:
+        """Expected relative loss by `metric`; `keys` name effects."""
+        over = bits - REFERENCE_BITS
+        log = self.base + self.bits * over + self.curve * over * over + self.size * log_size
+        rise = math.exp(min(log + sum(self.effects.get(key, 0.0) for key in keys), _LARGEST_LOG))
+        if metric == PERPLEXITY:
+            return rise
+        return self.saturation * -math.expm1(-rise / self.saturation)
 
 
 @cache
 def quality_model() -> QualityModel:
     """The shipped coefficients."""
     return QualityModel(**json.loads(files("planners").joinpath("data/quality.json").read_text(encoding="utf-8")))
+
+
+def effect_keys(method: Method, model: ModelFacts, metric: str) -> tuple[str, ...]:
+    """Names of the effects that a method has on a model under a metric."""
+    family = model_family(model.name)
+    keys = [f"scheme={method.scheme}", f"family={family}", f"metric={metric}"]
+    if method.group == 0:
+        keys.append("group=channel")
+    if method.activation_bits < _BASELINE_BITS:
+        keys += [
+            f"activations={method.activation_bits}",
+            f"scheme={method.scheme}|activations={method.activation_bits}",
+        ]
+    if method.kv_bits < _BASELINE_BITS:
+        keys.append(f"kv={method.kv_bits}")
+    keys += ["importance"] * method.importance + ["tuned"] * method.tuned
+    if model.experts is not None:
+        keys.append("trait=moe")
+    return tuple(keys)
+
+
+def log_size(model: ModelFacts) -> float:
+    """Logarithm of the model's parameters over eight billion."""
+    return math.log(model.parameters / _REFERENCE_PARAMETERS)
+
+
+def predicted(method: Method, model: ModelFacts, metric: str) -> Estimate:
+    """Relative loss of `model` stored by `method`, as `metric` shows it."""
+    known = quality_model()
+    value = known.loss(effect_keys(method, model, metric), method.bits, log_size(model), metric)
+    return _estimate(value, known, metric)
 
 
 def loss(
@@ -63,63 +98,68 @@ def loss(
         ValueError: if the weight format is not known.
     """
     known = quality_model()
-    name = effective_format(model, weight_format)
+    method = method_for(weight_format, importance_matrix=importance_matrix)
     value = known.kv.get(kv_format, 0.0)
-    scheme = scheme_of(name)
-    if scheme != "none":
-        value += known.relative(scheme, _bits(name), model, importance=importance_matrix) * math.exp(
-            known.format.get(name, 0.0)
-        )
-    sd = known.spread if scheme != "none" else 0.0
-    half = _INTERVAL * known.floor if value > 0 else 0.0
+    if method is not None:
+        keys = effect_keys(method, model, PERPLEXITY)
+        value += known.loss(keys, method.bits, log_size(model), PERPLEXITY)
+    return _estimate(value, known, PERPLEXITY)
+
+
+def _estimate(value: float, known: QualityModel, metric: str) -> Estimate:
+    kind = PERPLEXITY if metric == PERPLEXITY else "task"
+    half = _INTERVAL * known.floor[kind] if value > 0 else 0.0
+    factor = math.exp(_INTERVAL * known.spread[kind])
     return Estimate(
         value=value,
-        low=value * math.exp(-_INTERVAL * sd) - half,
-        high=value * math.exp(_INTERVAL * sd) + half,
+        low=value / factor - half,
+        high=value * factor + half,
         unit="relative",
         evidence=Evidence.CALIBRATED,
         source="planners/data/quality.json",
     )
 
 
-def effective_format(model: ModelFacts, name: str) -> str:
-    """The format most tensors really get: superblock types need rows that are a multiple of 256."""
-    if model.hidden % _SUPERBLOCK == 0:
-        return name
-    return next((other for kind, other in _FALLBACK.items() if name.startswith(kind)), name)
-
-
-def scheme_of(name: str) -> str:
-    """How a format chooses its bits; `none` where it keeps 16 of them or more."""
-    kind = weight_format(name)
-    by_group = {"gguf-k": "k-quant", "gguf-iq": "i-quant", "gguf-iq4": "i-quant", "nf4": "nf4", "w8": "int8"}
-    by_name = {"GPTQ-INT4": "gptq", "AWQ-INT4": "awq", "INT4": "rtn", "W8A8": "smoothquant", "W4A8": "w4a8"}
-    if kind.bits >= 16:  # noqa: PLR2004 - half precision is the baseline
-        return "none"
+def method_for(name: str, *, importance_matrix: bool = False) -> Method | None:
+    """The method behind a weight format of ours; None where it keeps 16 bits or more."""
+    kind = format_called(name)
+    if kind.bits >= _BASELINE_BITS:
+        return None
+    by_group = {"gguf-k": "k-quant", "gguf-iq": "i-quant", "gguf-iq4": "i-quant"}
+    by_name = {
+        "GPTQ-INT4": Method("gptq", 4.0),
+        "AWQ-INT4": Method("awq", 4.0),
+        "INT4": Method("rtn", 4.0),
+        "NF4": Method("nf4", 4.0),
+        "INT8": Method("int8", 8.0, 0),
+        "W8A8": Method("smoothquant", 8.0, 0, 8),
+        "W4A8": Method("awq", 4.0, 128, 8),
+        "FP8": Method("fp8", 8.0, 0, 8),
+        "NVFP4": Method("nvfp4", 4.0, 32),
+        "MXFP4": Method("mxfp4", 4.0, 32),
+        "SPARSE24-BF16": Method("sparse24", REFERENCE_BITS),
+        "SPARSE24-FP8": Method("sparse24", REFERENCE_BITS, 128, 8),
+    }
+    if name in by_name:
+        return by_name[name]
     if kind.group == "gguf-legacy":
-        return "gguf-affine" if name.endswith("_1") else "gguf-symmetric"
-    return by_name.get(name) or by_group.get(kind.group) or name.lower()
+        scheme = "gguf-affine" if name.endswith("_1") else "gguf-symmetric"
+    else:
+        scheme = by_group.get(kind.group) or name.lower()
+    return Method(scheme, kind.bits, 32, importance=importance_matrix)
 
 
 def model_family(name: str) -> str:
     """The family whose robustness to quantization a model shares."""
     text = name.lower().replace(" ", "-").replace("_", "-")
-    order: tuple[str, ...] = (
-        "llama-3",
-        "llama3",
-        "codellama",
-        "llama-2",
-        "llama2",
-        "mixtral",
-        "mistral",
-        "qwen3",
-        "qwen2.5",
-        "qwen2",
-    )
+    order: tuple[str, ...] = ("codellama", "llama-2", "llama2", "llama-1", "llama-3", "llama3", "mixtral", "mistral")
     order += ("qwen", "gemma", "phi", "falcon", "yi", "deepseek", "command", "smollm", "llama", "vicuna")
     found = next((key for key in order if key in text), "other")
-    return {"llama3": "llama-3", "llama2": "llama-2", "codellama": "llama-2", "vicuna": "llama"}.get(found, found)
-
-
-def _bits(name: str) -> float:
-    return weight_format(name).bits
+    renamed = {
+        "llama3": "llama-3",
+        "llama2": "llama-2",
+        "codellama": "llama-2",
+        "vicuna": "llama-1",
+        "llama": "llama-1",
+    }
+    return renamed.get(found, found)

@@ -71,6 +71,12 @@ class Space:
         """How many candidates there are."""
         return self.group.size * self.batches.size
 
+    @property
+    def joins(self) -> NDArray[np.bool_]:
+        """Where the engine decodes that many sequences together, (C, B)."""
+        most = np.array([engines()[group.engine].max_batch for group in self.groups], dtype=np.int64)
+        return np.asarray(self.batches[None, :] <= most[self.group][:, None])
+
     def only(self, cells: NDArray[np.bool_]) -> "Space":
         """The cells where `cells` (C,) is true; groups keep their numbers."""
         return replace(self, **{name: getattr(self, name)[cells] for name in (*_LAYOUT, *_SETTINGS)})

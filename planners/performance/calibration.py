@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.hardware import Accelerator, AcceleratorKind
-from schemas.model import ModelFacts
+from schemas.model import Attention, ModelFacts
 
 Floats = NDArray[np.float64]
+
+SLOW_LINK_GBS = 64.0
+"""PCIe and slower: all-reduces go through the host."""
 
 _FAMILIES = (
     (r"a100|a800|a30\b", "ampere"),
@@ -36,7 +39,7 @@ _FAMILIES = (
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the physics is multiplied with, one value for all rows or one a row; efficiencies are shares of a peak."""
+    """What the physics is multiplied with, one value for all rows or one a row; efficiencies are fractions."""
 
     bandwidth: Floats
     """Of the memory's published bandwidth when weights are streamed."""
@@ -58,10 +61,20 @@ class Parameters:
     """Of the published link bandwidth in all-reduces."""
     first_us: Floats
     """Microseconds between a request and the start of its prompt on an idle server."""
+    eager_us: Floats
+    """Microseconds a layer costs in a pass over prompts, which engines do not capture into graphs."""
+    read_us: Floats
+    """Microseconds the host takes for each prompt token: tokenising, copying, filling block tables."""
     stagger: Floats
     """Share of the others' prompts that a new request waits for on a loaded server (0: all spread over decoding)."""
     fill: Floats
     """Sequences in flight on a saturated server, as a share of what memory and limits allow."""
+    load: Floats
+    """Sequences that a tuned server admits, as a share of those at which it would just miss its latency limit."""
+    ttft_tail: Floats
+    """99th percentile over median of the time to the first token under Poisson arrivals."""
+    tpot_tail: Floats
+    """99th percentile over median of the time per output token under Poisson arrivals."""
 
 
 PARAMETERS = tuple(field.name for field in fields(Parameters))
@@ -89,10 +102,11 @@ class Subject:
             f"family={self.family}|format={self.group}",
             f"accelerator={self.accelerator}",
         ]
+        names += [key for trait in self.traits for key in (f"trait={trait}", f"engine={self.engine}|trait={trait}")]
         if self.variant:
-            names.append(f"variant={self.engine}/{self.variant}")
-        for trait in self.traits:
-            names += [f"trait={trait}", f"engine={self.engine}|trait={trait}"]
+            variant = f"variant={self.engine}/{self.variant}"
+            names += [variant, f"{variant}|format={self.group}"]
+            names += [f"{variant}|trait={trait}" for trait in self.traits]
         return tuple(names)
 
 
@@ -109,9 +123,12 @@ def family(accelerator: Accelerator) -> str:
     return next((name for pattern, name in _FAMILIES if re.search(pattern, text)), accelerator.vendor.lower())
 
 
-def traits(model: ModelFacts) -> tuple[str, ...]:
-    """What in a model's shape kernels treat specially."""
-    return (("moe",) if model.experts is not None else ()) + (("latent",) if model.latent is not None else ())
+def traits(model: ModelFacts, accelerator: Accelerator) -> tuple[str, ...]:
+    """What in a model's shape or in the links kernels treat specially."""
+    moe = ("moe",) if model.experts is not None else ()
+    latent = ("latent",) if model.latent is not None else ()
+    grouped = ("grouped",) if model.attention in {Attention.GQA, Attention.MQA} else ()
+    return moe + latent + grouped + (("slow-link",) if accelerator.link_gbs <= SLOW_LINK_GBS else ())
 
 
 @dataclass(frozen=True)

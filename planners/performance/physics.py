@@ -73,7 +73,7 @@ class Bench:
         passes = np.maximum(np.ceil(tokens / machine.chunk), 1.0)
         each = np.minimum(tokens, machine.chunk)
         traffic = passes * work.touched(each) * machine.weight / (machine.tp * machine.bandwidth * fitted.bandwidth)
-        host = passes * (work.layers * fitted.layer_us + fitted.step_us)
+        host = passes * (work.layers * fitted.eager_us + fitted.step_us)
         stages = (passes + machine.pp - 1) / (passes * machine.pp)
         busy = self._join(traffic, prompts * self.arithmetic(length)) + host * 1e-6 + self._reduce(tokens)
         return busy * stages + (machine.pp - 1) * _HOP_SECONDS
@@ -88,7 +88,7 @@ class Bench:
 
     def first_token(self, prompts: Floats, length: Floats) -> Floats:
         """Seconds until the first token of `prompts` prompts that arrive together at an idle engine."""
-        return self.prefill(prompts, length) + self.fitted.first_us * 1e-6
+        return self.prefill(prompts, length) + (self.fitted.first_us + prompts * length * self.fitted.read_us) * 1e-6
 
     def _reduce(self, tokens: Floats) -> Floats:
         """Seconds of all-reduces for a pass of `tokens` tokens; none without tensor parallelism."""

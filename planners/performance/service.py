@@ -13,8 +13,15 @@ from planners.performance.physics import Bench
 
 Floats = NDArray[np.float64]
 
-_USABLE = 0.9
-_RUNTIME_BYTES = 1.5e9
+_USABLE = 0.92
+_RUNTIME_BYTES = 2e9
+_SEQUENCES = 2048.0
+"""Sequences in flight per accelerator at the most: the engines' usual limit where throughput is all that counts."""
+_LONGEST_QUEUE = 8.0
+"""Rounds a request waits at the most: beyond it a deployment would have been laid out otherwise."""
+_RESERVED = 0.85
+"""Share of the answer for which room must be free: between the mean (half) and no eviction ever (all)."""
+_BISECTIONS = 12
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,11 @@ def capacity(bench: Bench, context: Floats) -> Floats:
     return np.maximum(free / (work.kv_elements(context) * machine.cell * copies), 1.0)
 
 
+def room(bench: Bench, length: Floats, output: Floats) -> Floats:
+    """Requests of `length` and `output` tokens that a scheduler admits beside each other."""
+    return capacity(bench, length + _RESERVED * output)
+
+
 def static(bench: Bench, batch: Floats, length: Floats, output: Floats) -> Steady:
     """All prompts begin together, all sequences end together."""
     ttft = bench.first_token(batch, length)
@@ -43,14 +55,40 @@ def static(bench: Bench, batch: Floats, length: Floats, output: Floats) -> Stead
 
 
 def continuous(bench: Bench, batch: Floats, length: Floats, output: Floats) -> Steady:
-    """A closed loop of `batch` sequences, each replaced when it ends."""
-    fits = np.minimum(batch, capacity(bench, length + output / 2))
-    alone = bench.first_token(np.ones_like(fits), length)
-    step = bench.step(fits, length + output / 2)
-    others = (fits - 1) * bench.arithmetic(length) / bench.machine.pp
+    """A closed loop of `batch` sequences, each replaced when it ends; those that do not fit wait their turn."""
+    fits = np.minimum(batch, room(bench, length, output))
+    fits = np.maximum(fits, batch / _LONGEST_QUEUE)
+    state = _in_flight(bench, fits, length, output, np.ones_like(fits))
+    waiting = (batch / fits - 1) * fits * output / state.output
+    return Steady(state.ttft + waiting, state.tpot, state.output)
+
+
+def queued(bench: Bench, length: Floats, output: Floats, beams: Floats) -> Steady:
+    """Everything queued at once: as many sequences in flight as memory and the engine's limits let in."""
+    fits = np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
+    return _in_flight(bench, np.maximum(fits, 1.0), length, output, beams)
+
+
+def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limit: Floats) -> Steady:
+    """Poisson arrivals at the highest rate whose 99th percentile of TPOT stays within `limit` seconds."""
+    most = np.maximum(
+        np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill, 1.0
+    )
+    low, high = np.ones_like(most), most
+    for _ in range(_BISECTIONS):
+        middle = np.sqrt(low * high)
+        state = _in_flight(bench, middle, length, output, beams)
+        meets = state.tpot * bench.fitted.tpot_tail <= limit
+        low, high = np.where(meets, middle, low), np.where(meets, high, middle)
+    return _in_flight(bench, np.maximum(low * bench.fitted.load, 1.0), length, output, beams)
+
+
+def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
+    """A closed loop of `batch` requests of `beams` sequences each."""
+    alone = bench.first_token(np.ones_like(batch), length)
+    step = bench.step(batch * beams, length + output / 2)
+    others = (batch - 1) * bench.arithmetic(length) / bench.machine.pp
     delayed = others * bench.fitted.stagger / (1 + bench.fitted.stagger)
-    ttft = alone + step / 2 * (fits > 1) + delayed
+    ttft = alone + step * (batch > 1) + delayed
     tpot = step + (others - delayed) / output
-    cycle = ttft + (output - 1) * tpot
-    queued = (batch / fits - 1) * cycle
-    return Steady(ttft + queued, tpot, fits * output / cycle)
+    return Steady(ttft, tpot, batch * output / (ttft + (output - 1) * tpot))

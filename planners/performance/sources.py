@@ -6,19 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.performance.calibration import Subject, calibration, family, traits
-from planners.performance.formats import kv_bytes, weight_format
-from planners.performance.physics import Bench, Machine
+from planners.performance.formats import weight_format
+from planners.performance.machines import Formats, Shape, machine_of
+from planners.performance.physics import Bench
+from planners.performance.published import has_kernels
 from planners.performance.service import continuous
 from planners.performance.work import Work
 from schemas.evidence import Evidence
-from schemas.hardware import Accelerator, AcceleratorKind
+from schemas.hardware import Accelerator
 from schemas.model import ModelFacts
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-
-_UBATCH = 512.0
-"""llama.cpp's default physical batch (`--ubatch-size`)."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def speeds(model: ModelFacts, layout: Layout) -> Speeds:
     output = np.full_like(batch, layout.output_tokens)
     alone = bench.first_token(np.ones_like(batch), length)
     steady = continuous(bench, batch, length, output)
-    spread = calibration().spread
+    spread = _spread(layout)
     return Speeds(
         ttft_ms=alone * 1e3,
         prefill_tok_s=length / alone,
@@ -86,60 +85,29 @@ def speeds(model: ModelFacts, layout: Layout) -> Speeds:
     )
 
 
+def _spread(layout: Layout) -> dict[str, float]:
+    """Standard deviations of logarithms by metric, as held-out rows of the engine's class had them."""
+    known, engine = calibration().spread, layout.engine.partition("/")[0]
+    rate = "throughput-kernel" if has_kernels(engine, layout.accelerator.key) else "throughput-elsewhere"
+    kinds = {"ttft": "ttft-unloaded", "prefill": rate, "tpot": "tpot", "output": rate}
+    return {name: known.get(f"{kind}|{engine}", known[kind]) for name, kind in kinds.items()}
+
+
 def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight: str) -> Subject:
     """The names under which the fitted effects of a layout are kept."""
     name, _, variant = engine.partition("/")
-    return Subject(name, variant, family(accelerator), weight_format(weight).group, accelerator.key, traits(model))
+    return Subject(
+        name, variant, family(accelerator), weight_format(weight).group, accelerator.key, traits(model, accelerator)
+    )
 
 
 def bench_of(model: ModelFacts, layout: Layout) -> Bench:
     """The physics of `model` in `layout`, one row for each of its entries."""
     subject = subject_of(model, layout.engine, layout.accelerator, layout.weight_format)
     known = calibration()
-    return Bench(Work.of([model]), _machine(layout), known.parameters([subject]), known.sharpness)
-
-
-def _machine(layout: Layout) -> Machine:
-    """The machine's rows: published rates, cut to the threads in use on a CPU."""
-    device = layout.accelerator
-    tp, pp = layout.tp.astype(np.float64), layout.pp.astype(np.float64)
-    chunk = layout.batched_tokens.astype(np.float64)
-    if layout.engine.partition("/")[0] == "llama.cpp":
-        chunk = np.minimum(chunk, _UBATCH)
-    streams, share = thread_shares(device, layout.threads.astype(np.float64))
-    kind = weight_format(layout.weight_format)
-    one = np.ones_like(tp)
-    return Machine(
-        bandwidth=device.bandwidth_gbs * 1e9 * streams,
-        peak=peak_flops(device, kind.compute) * share,
-        link=one * max(device.link_gbs, 16.0) * 1e9,
-        memory=one * device.memory_gb * 1e9,
-        weight=one * kind.bits / 8,
-        cell=one * kv_bytes(layout.kv_format),
-        tp=tp,
-        pp=pp,
-        chunk=np.maximum(chunk, 1.0),
+    shape = Shape(
+        *(array.astype(np.float64) for array in (layout.tp, layout.pp, layout.batched_tokens, layout.threads))
     )
-
-
-def peak_flops(device: Accelerator, compute: str) -> float:
-    """FLOP/s of the arithmetic a format runs in; the next wider one where the device lacks it."""
-    order = {"fp4": ("fp4", "fp8", "bf16", "fp32"), "fp8": ("fp8", "bf16", "fp32"), "int8": ("int8", "bf16", "fp32")}
-    for name in order.get(compute, (compute, "bf16", "fp16", "fp32")):
-        if name in device.tflops:
-            return device.tflops[name] * 1e12
-    return max(device.tflops.values()) * 1e12
-
-
-def thread_shares(device: Accelerator, threads: Floats) -> tuple[Floats, Floats]:
-    """Shares of a CPU's bandwidth and arithmetic that `threads` reach; ones elsewhere.
-
-    Arithmetic grows with cores; bandwidth is nearly reached by a quarter of them (STREAM on desktop parts). A feature
-    `cores=N` names the cores behind the published rates.
-    """
-    cores = next((float(name[6:]) for name in device.features if name.startswith("cores=")), 0.0)
-    if device.kind is not AcceleratorKind.CPU or cores == 0:
-        return np.ones_like(threads), np.ones_like(threads)
-    used = np.clip(threads / cores, 1 / cores, 1.0)
-    streams = np.minimum(1.0, np.maximum(used * 4, 0.5 * (cores <= 2)))  # noqa: PLR2004 - two cores share one channel
-    return streams, used
+    names = Formats(layout.engine, layout.weight_format, layout.kv_format)
+    machine = machine_of(layout.accelerator, names, shape)
+    return Bench(Work.of([model]), machine, known.parameters([subject]), known.sharpness)
