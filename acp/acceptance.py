@@ -12,32 +12,26 @@ from acp import codec, headers
 from acp.bus import Bus
 from acp.envelope import Envelope
 from acp.headers import Headers
+from acp.journal import Journal, enqueue
 from acp.ledger import Ledger, patiently
 from acp.outbox import Outbox
 from acp.subjects import Subjects
+from acp.work import Work
 from schemas.error import AgentError, ErrorCode
-from schemas.job import JobRecord, Sender, Stored
+from schemas.job import JobRecord, Sender
 
 log = structlog.get_logger()
-
-
-class Work(Stored):
-    """A message of the work stream: all that a worker needs, should the ledger's record not have been written."""
-
-    record: JobRecord
-    command: str
-    """The command's JSON."""
-    came_with: Headers
 
 
 class Acceptance:
     """Accepts jobs. The work stream's confirmation is the moment from which nothing gets lost."""
 
-    def __init__(self, bus: Bus, subjects: Subjects, ledger: Ledger, outbox: Outbox) -> None:
+    def __init__(self, bus: Bus, subjects: Subjects, ledger: Ledger, outbox: Outbox, journal: Journal) -> None:
         self._bus = bus
         self._subjects = subjects
         self._ledger = ledger
         self._outbox = outbox
+        self._journal = journal
 
     async def accept(self, envelope: Envelope, sender: Sender, head: Headers) -> JobRecord:
         """The job for this request: a new one, or the one that an equal request has made before.
@@ -66,14 +60,17 @@ class Acceptance:
         return accepted
 
     async def _enqueue(self, work: Work) -> JobRecord:
-        """Store the work, then its record; the first of two equal job ids wins."""
+        """Store the work here and in the stream, then its record; the first of two equal job ids wins."""
+        await self._journal.keep(work)
         record = work.record
-        subject = self._subjects.work(record.sender.name)
-        head = {headers.MESSAGE_ID: record.job, headers.JOB: record.job, headers.TRACE: record.trace}
-        ack = await self._outbox.publish(subject, work.model_dump_json().encode(), head)
-        if ack.duplicate:
-            record = await self._twin(record.job, ack.seq)
-        return (await self._ledger.create(record)).record
+        try:
+            queued, twin = await enqueue(self._outbox, self._subjects, work, record.job)
+        except AgentError:
+            self._journal.drop(record.job)  # refused, and the sender is told so
+            raise
+        if twin:
+            record = await self._twin(record.job, queued)
+        return (await self._ledger.create(record.model_copy(update={"queued": queued}))).record
 
     async def _twin(self, job: str, seq: int) -> JobRecord:
         """The record of the request that was faster with the same key, from its message or, once done, the ledger."""

@@ -31,8 +31,11 @@ class Bus:
         self.counts: Counter[str] = Counter()
         self.denied: list[str] = []
         self.closed = asyncio.Event()
-        """Set once the connection has ended for good: credentials revoked, or closed by us."""
-        self._refused = asyncio.Event()
+        """Set once the connection has ended for good."""
+        self.reconnected = asyncio.Event()
+        """Set on every reconnection; whoever waits for it clears it."""
+        self.refused = asyncio.Event()
+        """Set when the broker refuses the credentials, at start or later."""
 
     @property
     def up(self) -> bool:
@@ -46,7 +49,7 @@ class Bus:
             AgentError: `unauthorized` at once for bad credentials, `broker_unavailable` after the limit.
         """
         connecting = asyncio.create_task(self.nc.connect(list(self.urls), **self._options()))
-        refused = asyncio.create_task(self._refused.wait())
+        refused = asyncio.create_task(self.refused.wait())
         try:
             await asyncio.wait(
                 {connecting, refused}, timeout=self.settings.connect_limit_s, return_when="FIRST_COMPLETED"
@@ -59,7 +62,7 @@ class Bus:
         connecting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await connecting
-        if self._refused.is_set():
+        if self.refused.is_set():
             raise AgentError(ErrorCode.UNAUTHORIZED, f"NATS refused the credentials at {', '.join(self.urls)}")
         limit = self.settings.connect_limit_s
         raise AgentError(
@@ -117,7 +120,7 @@ class Bus:
             self.counts["dropped"] += 1
             log.error("nats_dropped", subject=error.subject)
         elif isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in text.lower():
-            self._refused.set()
+            self.refused.set()
             log.error("nats_refused", error=text)
         else:
             log.warning("nats_error", error=text, kind=type(error).__name__)
@@ -127,6 +130,7 @@ class Bus:
         log.warning("nats_disconnected")
 
     async def _on_reconnected(self) -> None:
+        self.reconnected.set()
         log.info("nats_reconnected")
 
     async def _on_closed(self) -> None:

@@ -35,7 +35,10 @@ class Delegation:
         body = codec.encode(handoff.model_dump(mode="json", exclude_none=True))
         try:
             reply = await self._bus.nc.request(
-                peer_command(handoff.to_agent), body, timeout=self._bus.settings.handoff_s, headers=head
+                peer_command(self._bus.settings.peers.get(handoff.to_agent, handoff.to_agent)),
+                body,
+                timeout=self._bus.settings.handoff_s,
+                headers=head,
             )
         except nats.errors.Error as error:
             log.warning("handoff_unanswered", peer=handoff.to_agent, error=type(error).__name__)

@@ -11,6 +11,7 @@ from nats.js.errors import APIError
 from acp import headers
 from acp.bus import Bus
 from acp.intake import Crashed, Intake
+from acp.large import fit
 from acp.ledger import patiently
 from acp.outbox import DeadLetter, Outbox
 from acp.reply import Reply
@@ -70,7 +71,7 @@ class Inbox:
             await message.nak(delay=PAUSE_S)
             return
         if reply is not None:
-            await self._keep(message, reply, head.request_key or "")
+            await self._keep(message, await fit(self._bus, reply), head.request_key or "")
         await patiently(lambda: message.ack_sync(timeout=2), self._bus.settings.broker_patience_s)
 
     async def _keep(self, message: Msg, reply: Reply, key: str) -> None:

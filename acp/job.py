@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from acp.delegation import Delegation
 from acp.headers import Headers
+from acp.journal import Journal
 from acp.lease import Lease
 from acp.ledger import Ledger
 from acp.outbox import Outbox, encoded
@@ -29,6 +30,7 @@ class Kit:
     ledger: Ledger
     outbox: Outbox
     delegation: Delegation
+    journal: Journal
 
 
 class Job:

@@ -28,13 +28,13 @@ class Lease:
         return self._entry.record
 
     @classmethod
-    async def take(cls, ledger: Ledger, job: str, owner: str) -> "Lease":
-        """Become the job's owner, whoever was it before; a job that has ended is left as it is."""
+    async def take(cls, ledger: Ledger, job: str, owner: str, queued: int) -> "Lease":
+        """Become the job's owner by the message at `queued`; a job that has ended is left as it is."""
 
         def taken(record: JobRecord) -> JobRecord:
             if record.state.terminal:
                 return record
-            fresh = {"owner": owner, "epoch": record.epoch + 1, "attempts": record.attempts + 1}
+            fresh = {"owner": owner, "epoch": record.epoch + 1, "attempts": record.attempts + 1, "queued": queued}
             return record.model_copy(update=fresh | {"state": JobState.RUNNING})
 
         return cls(ledger, await ledger.change(job, taken))

@@ -29,6 +29,8 @@ AWAY = (
     ServiceUnavailableError,
 )
 """What a broker that is away, or on its way back, looks like."""
+FULL = (10023, 10047, 10077)
+"""Server error codes that look like absence and are not: no resources, no storage, a stream's limit."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -36,13 +38,15 @@ async def patiently(call: Callable[[], Awaitable[T]], patience_s: float) -> T:
     """The result of `call`, tried again while the broker is away.
 
     Raises:
-        AgentError: `broker_unavailable` after `patience_s` seconds.
+        AgentError: `broker_unavailable` after `patience_s` seconds, `queue_full` at once.
     """
     give_up = monotonic() + patience_s
     while True:
         try:
             return await call()
         except AWAY as error:
+            if isinstance(error, ServiceUnavailableError) and error.err_code in FULL:
+                raise AgentError(ErrorCode.QUEUE_FULL, f"the broker takes no more: {error.description}") from error
             if monotonic() > give_up:
                 raise AgentError(ErrorCode.BROKER_UNAVAILABLE, f"NATS was away for {patience_s:g} s") from error
             log.warning("broker_away", error=type(error).__name__)
@@ -182,6 +186,8 @@ class Ledger:
     async def _keep(self, key: str, value: bytes) -> bytes:
         try:
             await patiently(lambda: self._bucket.update(key, value, last=0), self._patience_s)
+        except nats.errors.MaxPayloadError as error:
+            raise AgentError(ErrorCode.TOO_LARGE, f"{key} has {len(value)} bytes; keep it in a file instead") from error
         except KeyWrongLastSequenceError:
             found = await self._read(key)
             return found[0] if found else value

@@ -14,8 +14,6 @@ from schemas.error import AgentError, ErrorCode
 from schemas.job import JobRecord
 from schemas.status import StatusUpdate
 
-FULL = (10077, 10047, 10122)
-"""Server error codes: stream full, no storage left, per-subject limit."""
 _DROPPED = ("nats-", "acp-reason", "acp-detail", "acp-deliveries", "acp-subject")
 
 
@@ -36,8 +34,6 @@ class Outbox:
         try:
             return await patiently(lambda: js.publish(subject, body, headers=dict(head)), patience_s)
         except APIError as error:
-            if error.err_code in FULL or "maximum" in (error.description or ""):
-                raise AgentError(ErrorCode.QUEUE_FULL, f"the queue takes no more: {error.description}") from error
             raise AgentError(ErrorCode.BROKER_UNAVAILABLE, f"the broker refused: {error.description}") from error
 
     async def status(self, record: JobRecord) -> None:

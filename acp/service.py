@@ -21,12 +21,15 @@ from acp.inbox import Inbox
 from acp.intake import Crashed, Intake
 from acp.job import Kit
 from acp.jobs import Jobs
+from acp.journal import Journal, Resender
+from acp.large import fit
 from acp.ledger import Ledger
 from acp.outbox import DeadLetter, Outbox
 from acp.routes import Routes
 from acp.selfcheck import check_permissions
 from acp.subjects import Subjects
 from acp.worker import Worker
+from schemas.error import AgentError, ErrorCode
 from schemas.job import Sender
 
 log = structlog.get_logger()
@@ -51,13 +54,13 @@ class Backend:
         await check_permissions(bus)
         bucket = await streams.prepare(bus.js, bus.settings)
         ledger, outbox = Ledger(bucket, bus.settings.broker_patience_s), Outbox(bus, subjects)
-        kit = Kit(ledger, outbox, Delegation(bus))
+        kit = Kit(ledger, outbox, Delegation(bus), Journal(bus.settings.runs_dir / "accepted"))
         return cls(bus, kit, Jobs(ledger, outbox, bus.settings.operators))
 
     def intake(self, routes: Routes) -> Intake:
         """The way of a message, whichever door it comes in at."""
         settings, ledger, outbox = self.bus.settings, self.kit.ledger, self.kit.outbox
-        acceptance = Acceptance(self.bus, Subjects(settings.agent), ledger, outbox)
+        acceptance = Acceptance(self.bus, Subjects(settings.agent), ledger, outbox, self.kit.journal)
         return Intake(settings, routes, acceptance, ledger, outbox)
 
 
@@ -71,19 +74,29 @@ class Service:
         self.intake = backend.intake(routes)
         self.worker = Worker(backend.bus, backend.kit, routes, f"{self._settings.agent}-{secrets.token_hex(4)}")
         self._inbox = Inbox(backend.bus, self.intake, backend.kit.outbox)
+        self._resender = Resender(backend.bus, backend.kit.journal, backend.kit.ledger, backend.kit.outbox)
         self._answering = asyncio.Semaphore(self._settings.answers_at_once)
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event, on_ready: "Callable[[Service], None]" = lambda _: None) -> None:
-        """Serve until `stop` is set or the connection ends for good, then drain within `drain_s`."""
+        """Serve until `stop` is set or the connection ends for good, then drain within `drain_s`.
+
+        Raises:
+            AgentError: `unauthorized` where the broker does not let this agent in any more.
+        """
         micro = await self._open()
-        loops = [asyncio.create_task(self.worker.run()), asyncio.create_task(self._inbox.run(stop))]
+        loops = [
+            asyncio.create_task(self.worker.run()),
+            asyncio.create_task(self._inbox.run(stop)),
+            asyncio.create_task(self._resender.run(stop)),
+        ]
         self.ready.set()
         on_ready(self)
         log.info("ready", agent=self._settings.agent, worker=self.worker.name)
-        ends = [asyncio.create_task(stop.wait()), asyncio.create_task(self._bus.closed.wait())]
+        ends = [asyncio.create_task(event.wait()) for event in (stop, self._bus.closed, self._bus.refused)]
         await asyncio.wait([*loops, *ends], return_when=asyncio.FIRST_COMPLETED)
+        asked = stop.is_set()
         self.ready.clear()
         stop.set()
         self.worker.draining.set()
@@ -99,6 +112,13 @@ class Service:
             if not loop.cancelled():
                 loop.result()
         log.info("drained", cut_short=len(late))
+        if not asked:
+            raise AgentError(ErrorCode.UNAUTHORIZED, "NATS does not let this agent in any more; check its credentials")
+
+    @property
+    def healthy(self) -> bool:
+        """Whether this process answers right now: started, not draining, and the broker within reach."""
+        return self.ready.is_set() and self._bus.up
 
     async def _open(self) -> Micro:
         commands = ",".join(self.intake.routes)
@@ -138,6 +158,7 @@ class Service:
             reply = crash.reply
         if reply is None:
             return
+        reply = await fit(self._bus, reply)
         if replyable(message.reply):
             await self._bus.nc.publish(message.reply, reply.body, headers=reply.headers(self._settings.agent))
         if reply.refused:

@@ -59,9 +59,14 @@ class Settings(BaseSettings):
     stream_bytes: PositiveInt = 256 * 1024**2
     """Size of each stream; when the work stream is full, commands are refused with `queue_full`."""
 
+    peers: dict[str, str] = {}
+    """Names under which peers are found, where they differ: `{"ai-ml-engineer":"ml-engineer"}`."""
+
     operators: Annotated[tuple[str, ...], NoDecode] = ()
     """Verified senders who may cancel anybody's job."""
 
+    http: bool = False
+    """Whether to open the HTTP bridge."""
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8787, ge=0, le=65535)
     http_token: SecretStr | None = None

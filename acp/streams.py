@@ -12,7 +12,7 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 from nats.js.kv import KeyValue
 
 from acp.settings import Settings
@@ -46,6 +46,10 @@ async def prepare(js: JetStreamContext, settings: Settings) -> KeyValue:
                 ),
             )
         return await _ensure_bucket(js, names, settings)
+    except (NoStreamResponseError, ServiceUnavailableError, TimeoutError) as error:
+        raise AgentError(
+            ErrorCode.BROKER_UNAVAILABLE, "JetStream does not answer this agent: enable it, and allow $JS.API.>"
+        ) from error
     except APIError as error:
         code = ErrorCode.DISK_FULL if "insufficient" in str(error).lower() else ErrorCode.BROKER_UNAVAILABLE
         raise AgentError(code, f"the broker refuses this agent's streams: {error.description}") from error
@@ -87,5 +91,5 @@ async def _ensure_bucket(js: JetStreamContext, names: Subjects, settings: Settin
     try:
         return await js.key_value(names.bucket)
     except NotFoundError:
-        config = KeyValueConfig(bucket=names.bucket, ttl=settings.keep_s, max_bytes=settings.stream_bytes)
+        config = KeyValueConfig(bucket=names.bucket, ttl=settings.keep_s)
         return await js.create_key_value(config)

@@ -12,7 +12,6 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from acp.acceptance import Work
 from acp.bus import Bus
 from acp.envelope import classify
 from acp.intake import validated
@@ -24,6 +23,7 @@ from acp.routes import Routes
 from acp.streams import CONSUMER
 from acp.subjects import Subjects
 from acp.supervise import Drained, Supervisor
+from acp.work import Work
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome
 
@@ -90,7 +90,7 @@ class Worker:
         """One delivery of one job, up to its acknowledgement or its hand-over to the next delivery."""
         structlog.contextvars.bind_contextvars(job=work.record.job, trace=work.record.trace.split("-")[1])
         await self._kit.ledger.create(work.record)
-        lease = await Lease.take(self._kit.ledger, work.record.job, self.name)
+        lease = await Lease.take(self._kit.ledger, work.record.job, self.name, message.metadata.sequence.stream)
         if lease.record.state.terminal:
             await self._kit.outbox.status_again(lease.record)
             await self._acknowledge(message)
@@ -114,6 +114,7 @@ class Worker:
             record = await job.finish(outcome)
             log.info("job_ended", state=record.state)
             await self._acknowledge(message)
+            self._kit.journal.drop(record.job)
 
     async def _outcome(self, work: Work, job: Job, lease: Lease, message: Msg) -> Outcome:
         """What the job comes to in this delivery.
@@ -133,19 +134,21 @@ class Worker:
         except AgentError as error:
             if error.code in {ErrorCode.LEASE_LOST, ErrorCode.BROKER_UNAVAILABLE}:
                 raise
+            if error.code is ErrorCode.DISK_FULL:
+                shutil.rmtree(job.directory, ignore_errors=True)
             return failure(lease.record, error)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            shutil.rmtree(job.directory, ignore_errors=True)
-            return failure(lease.record, AgentError(ErrorCode.DISK_FULL, "the disk of the runs directory is full"))
 
     async def _work(self, work: Work, job: Job) -> Outcome:
         envelope = classify(work.command.encode())
         route = self._routes.get(work.record.cmd)
         if route is None:
             raise AgentError(ErrorCode.UNKNOWN_CMD, f"this agent does not carry out {work.record.cmd}")
-        return await route.work(validated(route.command, envelope), job)
+        try:
+            return await route.work(validated(route.command, envelope), job)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise AgentError(ErrorCode.DISK_FULL, "the disk of the runs directory is full; make room") from error
 
     async def _poisonous(self, work: Work, lease: Lease, message: Msg) -> Outcome:
         """Leave a dead letter of a job that ended every attempt badly."""

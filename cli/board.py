@@ -42,7 +42,7 @@ class Board:
         """One line of progress."""
         elapsed = time.monotonic() - self._start
         self.console.print(f"[dim]{elapsed:6.1f} s[/dim]  ", end="", highlight=False)
-        self.console.print(plain(what, 400), markup=False, highlight=False)
+        self.console.print(plain(what, 400), markup=False, highlight=False, soft_wrap=True)
 
     def doing(self, what: str, share: float | None = None) -> None:
         """What the bar says, without a line of its own."""

@@ -25,9 +25,9 @@ TOOLCHAINS = ("llamacpp", "smollm2", "texts")
 COMMAND = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "SmolLM2-135M-Instruct",
-    "targets": {"latency_p95": "4s", "throughput": 1.5},
+    "targets": {"latency_p95": "10s", "throughput": 0.4},
     "constraints": {"max_quality_loss": 0.02, "hardware": "host"},
-    "workload": {"input_tokens": 64, "output_tokens": 24, "request_rate": 1.0},
+    "workload": {"input_tokens": 64, "output_tokens": 24},
     "mode": "run",
     "respond_format": "PERFORMANCE_REPORT",
 }

@@ -5,6 +5,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 
+from acp.bridge.app import Bridge
 from acp.bus import Bus
 from acp.routes import Routes
 from acp.service import Backend, Service
@@ -32,6 +33,7 @@ async def serve(
     *,
     stop: asyncio.Event | None = None,
     ready: Callable[[Service], None] = lambda _: None,
+    on_bridge: Callable[[Bridge], None] = lambda _: None,
     make_routes: MakeRoutes = own_routes,
     signals: bool = True,
 ) -> None:
@@ -44,8 +46,12 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
+        bridge = Bridge(settings)
+        if settings.http:
+            on_bridge(await stack.enter_async_context(bridge.serving()))
         urls = await stack.enter_async_context(urls_or_embedded(settings.nats_urls, settings.runs_dir / "broker"))
         bus = await stack.enter_async_context(Bus(settings, urls).connected())
         backend = await Backend.prepare(bus)
         service = Service(backend, make_routes(settings, backend))
+        bridge.attach(backend, service)
         await service.run(stop, ready)

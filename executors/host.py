@@ -1,5 +1,6 @@
 """Probes this machine: what it is (from the kernel) and what it does (measured), in a second or two."""
 
+import asyncio
 import os
 import platform
 import sys
@@ -27,6 +28,7 @@ ISA = (
     "sve",
     "i8mm",
 )
+BUSY_SAMPLE_S = 0.5
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -46,6 +48,7 @@ async def probe(log: Path) -> HostFacts:
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     usable = min(cores, len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else cores)
     load = os.getloadavg()[0]
+    busy = await asyncio.to_thread(psutil.cpu_percent, BUSY_SAMPLE_S) / 100 * (os.cpu_count() or cores)
     rates = {threads: await _rates(threads, log) for threads in sorted({1, usable})}
     memory = psutil.virtual_memory()
     info = _cpuinfo()
@@ -59,6 +62,7 @@ async def probe(log: Path) -> HostFacts:
         memory_free_bytes=memory.available,
         bandwidth_gbs={threads: rate.bandwidth_gbs for threads, rate in rates.items()},
         gflops={threads: rate.gflops for threads, rate in rates.items()},
+        busy_cores=round(busy, 2),
         load_average=load,
     )
 

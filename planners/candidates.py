@@ -166,6 +166,12 @@ def _tidy(value: float | np.float64) -> float:
 def _reasons(found: Searched, strategy: Strategy, cell: int, column: int) -> tuple[str, ...]:
     """What speaks for or against it, beside its figures."""
     reasons = []
+    rent = found.judged.rents[cell]
+    if rent is not None:
+        offer = rent.offer
+        place = f"{offer.provider} {offer.region}".strip()
+        each = f"{rent.instances} x {offer.count} {offer.accelerator}"
+        reasons.append(f"{each} at {place}, {offer.kind}, ${rent.usd_per_hour:.4g} an hour ({offer.as_of})")
     missed = [
         f"{limit.name} is predicted at {_at(limit.values, cell, column):.4g} {limit.unit} against {limit.asked:g} "
         "asked, but its interval reaches the limit: a measurement decides"

@@ -19,10 +19,11 @@ FRONTIER = 24
 _PER_LOSS = 5.0
 _PER_GUESS = 0.25
 _PER_MATRIX = 0.02
-_PER_KV_FORMAT = 0.05
+_PER_KV_FORMAT = 0.15
 _PER_DOUBLING = 1e-3
 _HEADROOM = 1.3
-_PER_DEVIATION = 1e-4
+_STANDING = frozenset({"max_quality_loss", "budget_monthly"})
+_PER_DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
@@ -34,29 +35,33 @@ class Choice:
 
 
 def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
-    """What to minimise, (C, B): money first where there is any, then time and rate, then loss, then oddity.
+    """What to minimise, (C, B): money, time, rate, loss, oddity.
 
-    Money counts a month's rent where a rate is asked, else what the work costs; throughput counts up to what is asked
-    and some headroom. A speed-up that rests on guessed tokens, a smaller cache and a matrix that must be computed first
-    have to earn their place; settings off the default and needlessly many slots break ties.
+    Where a rate or a time is asked, the month's rent comes before all else and throughput counts up to what is asked
+    and some headroom; where neither is, what the work costs. A speed-up that rests on guessed tokens, a smaller cache,
+    a matrix that must be computed first and settings off their default have to earn their place; needlessly many slots
+    break ties.
     """
     latency = judged.latency
-    slow = np.log(latency.latency_p95) if not traffic.batch_job else np.zeros_like(latency.latency_p95)
     most = traffic.rate * _HEADROOM if traffic.rate > 0 else np.inf
-    speed = slow - np.log(np.clip(latency.capacity, 1e-9, most))
+    rate = np.log(np.clip(latency.capacity, 1e-9, most))
+    slow = np.zeros_like(rate) if traffic.batch_job else np.log(latency.latency_p95)
     loss = np.array([estimate.value for estimate in judged.quality])[space.group]
     matrix = np.array([group.importance_matrix for group in space.groups], dtype=np.float64)[space.group]
     kv = np.array([group.kv_format != "FP16" for group in space.groups], dtype=np.float64)[space.group]
-    settings = space.scheduling + (1 - space.chunked) + space.prefix
+    settings = (space.scheduling > 0).astype(np.float64) + (space.chunked == 0)
     oddity = _PER_LOSS * loss + _PER_GUESS * (space.speculation > 0) + _PER_MATRIX * matrix + _PER_KV_FORMAT * kv
     oddity += _PER_DEVIATION * settings
-    money = np.nan_to_num(judged.monthly, nan=0.0)
-    if traffic.rate == 0.0:
-        money = money / np.maximum(latency.capacity, 1e-9)
-    largest = float(money.max(initial=0.0))
-    # A hundredth of the logarithmic scale separates offers that differ by a percent; speed decides within that.
-    priced = np.round(np.log(np.maximum(money, 1e-9)) / 0.01) if largest > 0 else np.zeros_like(money)
-    return np.asarray(priced * 1e3 + speed + oddity[:, None] + _PER_DOUBLING * np.log2(space.batches))
+    oddity = oddity[:, None] + _PER_DOUBLING * np.log2(space.batches)
+    dearest = float(np.nanmax(judged.monthly, initial=0.0))
+    if dearest == 0.0:
+        return np.asarray(slow - rate + oddity)
+    money = np.log(np.nan_to_num(judged.monthly, nan=10 * dearest))  # unknown is not free where others have a price
+    asked = traffic.rate > 0 or any(limit.name not in _STANDING for limit in judged.limits)
+    if not asked:
+        return np.asarray(money + 0.1 * slow - rate + oddity)
+    # Offers within a percent cost the same; speed decides among them.
+    return np.asarray(1e3 * np.round(money / 0.01) + slow - rate + oddity)
 
 
 def choose(space: Space, judged: Judged, traffic: Traffic, *, host: bool) -> Choice:

@@ -7,42 +7,36 @@ from schemas.plan import Strategy
 
 NEAR_SHARE = 0.5
 """How much of a measured error carries over to another format on the same engine and accelerator."""
-MEASURED_LOG_SD = 0.05
-"""Repeats of one system scatter by a few percent."""
-NEAR_LOG_SD_SHARE = 0.7
+NEAR_LOG_SD_SHARE, SAME_LOG_SD_SHARE = 0.7, 0.35
+"""How much of the spread is left once another format, or the same one in another layout, was measured."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One metric of one strategy as predicted then and as measured; `low` and `high` bound the measurement."""
+    """One metric of one strategy as measured; `low` and `high` bound it.
+
+    `log_ratio` is the natural logarithm of measured over what the planner says by itself, without any correction.
+    """
 
     strategy: Strategy
     metric: str
-    predicted: float
     measured: float
     low: float
     high: float
-
-    @property
-    def log_ratio(self) -> float:
-        """Natural logarithm of measured over predicted; 0 where either is not positive (a loss may be negative)."""
-        if self.measured <= 0 or self.predicted <= 0:
-            return 0.0
-        return math.log(self.measured / self.predicted)
+    log_ratio: float
 
 
 @dataclass(frozen=True)
 class Shift:
-    """What to do to a prediction: add `log_shift` to its logarithm, scale its spread; `exact` if that was measured."""
+    """What to do to a prediction: add `log_shift` to its logarithm, scale its spread."""
 
     log_shift: float = 0.0
     spread: float = 1.0
-    exact: bool = False
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """Measurements in the order they were made. `predicted` comes from a plan made without any of them."""
+    """Measurements in the order they were made."""
 
     measurements: tuple[Measurement, ...] = ()
 
@@ -56,16 +50,25 @@ class Corrections:
         low: float | None = None,
         high: float | None = None,
     ) -> "Corrections":
-        """These and one more. `metric` is a field of `Prediction`; `low` and `high` its interval where known."""
+        """These and one more.
+
+        `metric` is a field of `Prediction`, `predicted` its value in a plan made with these corrections, `low` and
+        `high` the measurement's interval where known.
+        """
+        old = self.exact(strategy, metric)
+        shift = self.shift(strategy.engine, strategy.accelerator, strategy.weight_format, metric)
+        applied = old.log_ratio if old else shift.log_shift
+        # A loss may be negative; it is replaced where measured, never shifted.
+        positive = measured > 0 and predicted > 0
         new = Measurement(
             strategy=strategy,
             metric=metric,
-            predicted=predicted,
             measured=measured,
             low=measured if low is None else low,
             high=measured if high is None else high,
+            log_ratio=math.log(measured / predicted) + applied if positive else 0.0,
         )
-        kept = tuple(old for old in self.measurements if (old.strategy, old.metric) != (strategy, metric))
+        kept = tuple(one for one in self.measurements if (one.strategy, one.metric) != (strategy, metric))
         return Corrections((*kept, new))
 
     def exact(self, strategy: Strategy, metric: str) -> Measurement | None:
@@ -94,7 +97,7 @@ class Corrections:
         ]
         same = [m.log_ratio for m in near if m.strategy.weight_format == weight_format]
         if same:
-            return Shift(sum(same) / len(same), NEAR_LOG_SD_SHARE / 2, exact=True)
+            return Shift(sum(same) / len(same), SAME_LOG_SD_SHARE)
         if near:
             return Shift(NEAR_SHARE * sum(m.log_ratio for m in near) / len(near), NEAR_LOG_SD_SHARE)
         return Shift()

@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.arrival import Latency, Replica, closed_loop, open_loop
 from planners.memory import Footprint, footprint
 from planners.performance.sources import Layout, speeds
 from planners.quality import loss
+from planners.queueing import Latency, Replica, closed_loop, open_loop
 from planners.space import Group, Space
 from planners.workload import Traffic
 from schemas.evidence import Estimate, Evidence
@@ -122,11 +122,12 @@ def _speculated(space: Space, replica: Replica) -> Replica:
         return replica
     wider = np.minimum(np.searchsorted(space.batches, space.batches * (1 + DRAFT_TOKENS)), space.batches.size - 1)
     guessed = replica.tpot_s[:, wider] / ACCEPTED_PER_STEP
-    faster = replica.tokens_s * replica.tpot_s / guessed
+    # Guesses shorten waits; a saturated server has no idle arithmetic to check them with, so they raise no capacity.
+    rate = replica.tokens_s * np.minimum(1.0, replica.tpot_s / guessed)
     return replace(
         replica,
         tpot_s=np.where(guessing[:, None], guessed, replica.tpot_s),
-        tokens_s=np.where(guessing[:, None], faster, replica.tokens_s),
+        tokens_s=np.where(guessing[:, None], rate, replica.tokens_s),
     )
 
 

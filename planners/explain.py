@@ -138,7 +138,11 @@ def verdict_of(
 def _refusal(searched: Searched, relaxations: tuple[Relaxation, ...]) -> str:
     name = searched.model.name
     if relaxations:
-        ways = "; or ".join(f"{item.limit} {item.needed:g} {item.unit} (asked {item.asked:g})" for item in relaxations)
+        told = [
+            (f"{item.limit} {item.needed:.4g} {item.unit} (asked {item.asked:g})", item.jointly) for item in relaxations
+        ]
+        together = " and ".join(text for text, jointly in told if jointly)
+        ways = "; or ".join([*([together] if together else []), *(text for text, jointly in told if not jointly)])
         return f"No plan serves {name} within every limit; nearest that would: {ways}."
     binding = ", ".join(binding_of(searched, relaxations))
     return f"No plan serves {name} within every limit, and no single limit relaxed is enough; in the way: {binding}."

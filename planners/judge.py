@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.arrival import MAX_UTILISATION, Latency
 from planners.corrections import Corrections
 from planners.evaluate import SPECULATION_LOG_SD, Served, under
-from planners.prices import HOURS_PER_MONTH, PriceTable, Rent, cheapest
-from planners.space import Space
+from planners.prices import HOURS_PER_MONTH, OWNED, PriceTable, Rent, cheapest
+from planners.queueing import MAX_UTILISATION, Latency
+from planners.space import WIDE_POOLS, Space
 from planners.workload import Traffic
 from schemas.command import Constraints, OptimizeInference
 from schemas.evidence import Estimate, Evidence
@@ -98,13 +98,14 @@ def judge(
     *,
     prices: PriceTable,
     corrections: Corrections,
+    rents: tuple[Rent | None, ...] | None = None,
 ) -> Judged:
-    """Every candidate against every limit."""
+    """Every candidate against every limit; `rents` where they are known from an earlier call."""
     latency, spread = _corrected(under(traffic, space, served.replica), space, served, corrections)
     quality = tuple(
         _measured_quality(estimate, corrections, space, index) for index, estimate in enumerate(served.quality)
     )
-    rents = rent_of(space, prices, request.constraints)
+    rents = rent_of(space, prices, request.constraints) if rents is None else rents
     hourly = np.array([np.nan if rent is None else rent.usd_per_hour for rent in rents]).reshape(-1, 1)
     keeps_up = latency.load <= MAX_UTILISATION if traffic.rate > 0 else np.ones_like(latency.load, dtype=np.bool_)
     judged = Judged(
@@ -160,18 +161,25 @@ def limits_of(request: OptimizeInference, traffic: Traffic, space: Space, judged
 
 def rent_of(space: Space, prices: PriceTable, constraints: Constraints) -> tuple[Rent | None, ...]:
     """The cheapest offer for each cell; None where nothing is for rent."""
+    keys = {group.accelerator.key for group in space.groups}
+    # What a buyer would pay over three years is no price to rent at: it counts only where hardware is named.
+    owned = len(keys) <= WIDE_POOLS or OWNED in constraints.providers
     offers = {
-        key: prices.select(key, constraints.price_kind, constraints.providers, constraints.regions)
-        for key in {group.accelerator.key for group in space.groups}
+        key: tuple(
+            offer
+            for offer in prices.select(key, constraints.price_kind, constraints.providers, constraints.regions)
+            if owned or offer.provider != OWNED
+        )
+        for key in keys
     }
     known: dict[tuple[str, int, int], Rent | None] = {}
     rents = []
     shapes = zip(space.group.tolist(), (space.tp * space.pp).tolist(), space.replicas.tolist(), strict=True)
-    keys = [group.accelerator.key for group in space.groups]
+    names = [group.accelerator.key for group in space.groups]
     for group, devices, replicas in shapes:
-        need = (keys[group], devices, replicas)
+        need = (names[group], devices, replicas)
         if need not in known:
-            known[need] = cheapest(offers[keys[group]], devices, replicas)
+            known[need] = cheapest(offers[names[group]], devices, replicas)
         rents.append(known[need])
     return tuple(rents)
 

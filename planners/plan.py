@@ -1,7 +1,5 @@
 """The flow of the planner on one page: a request and facts in, a plan out; the same ones give the same to the byte."""
 
-import hashlib
-
 from planners.baseline import baseline_of, bottleneck_of
 from planners.candidates import Searched, candidate_at
 from planners.choose import choose, frontier
@@ -11,6 +9,7 @@ from planners.relax import relaxations_of
 from planners.search import Facts, search
 from planners.steps import handoffs_of, steps_of, undo_of
 from schemas.command import Mode, OptimizeInference
+from schemas.hardware import Pool
 from schemas.plan import Assumption, Candidate, Plan, PlannedWorkload
 
 __all__ = ["Facts", "plan"]
@@ -23,12 +22,12 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         AgentError: `unsupported` where no engine can run the model there, `infeasible` where nothing can hold it.
     """
     searched, assumed = search(request, facts)
-    baseline = baseline_of(request, searched, facts.pools, facts.prices)
     choice = choose(searched.space, searched.judged, searched.traffic, host=facts.on_host)
     # On this host an interval that straddles a limit is settled by measuring; elsewhere only predictions count.
     trusted = choice.met or (choice.possible if facts.on_host else ())
     picked = (*choice.met, *choice.possible) if trusted else ()
     chosen = tuple(candidate_at(searched, flat) for flat in picked)
+    baseline = baseline_of(request, searched, _same_hardware(facts.pools, chosen), facts.prices)
     if any(candidate.strategy != baseline.strategy for candidate in chosen):
         chosen = tuple(candidate for candidate in chosen if candidate.strategy != baseline.strategy)
     relaxations = () if chosen else relaxations_of(request, facts, searched)
@@ -56,8 +55,13 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         handoffs=handoffs_of(mode, chosen, limit, feasible=bool(chosen), host=facts.on_host),
         launch=launch_arguments(chosen[0].strategy) if chosen else (),
         undo=undo_of(baseline, chosen),
-        hash=_label(chosen),
+        hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )
+
+
+def _same_hardware(pools: tuple[Pool, ...], chosen: tuple[Candidate, ...]) -> tuple[Pool, ...]:
+    """The pools of the first choice's accelerator: the untouched model is compared on the same."""
+    return tuple(pool for pool in pools if chosen and pool.accelerator.key == chosen[0].strategy.accelerator) or pools
 
 
 def _workload(searched: Searched, baseline: Candidate, chosen: tuple[Candidate, ...]) -> PlannedWorkload:
@@ -92,11 +96,3 @@ def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
     if any(rent and rent.offer.evidence == "assumed" for rent in searched.judged.rents):
         found.append(Assumption(name="prices", value="some are assumed", why="no dated price is known for them"))
     return tuple(found)
-
-
-def _label(chosen: tuple[Candidate, ...]) -> str:
-    """A label of the strategy's version; four digits of its digest tell strategies apart."""
-    if not chosen:
-        return "inf_opt_none"
-    digest = hashlib.sha256(chosen[0].strategy.model_dump_json().encode()).hexdigest()
-    return f"inf_opt_{digest[:4]}"

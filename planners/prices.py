@@ -12,6 +12,12 @@ from schemas.error import AgentError, ErrorCode
 HOURS_PER_MONTH = 730.0
 """365 days x 24 hours / 12 months."""
 
+OWNED = "owned"
+"""The provider of hardware that is bought: its price is spread over three years, with its power."""
+
+_NODE = 4
+"""The smallest instance that counts as a node of a multi-node replica."""
+
 _COLUMNS = ("provider", "region", "accelerator", "count", "kind", "usd_per_hour", "as_of", "evidence", "source")
 
 
@@ -68,12 +74,14 @@ class PriceTable:
 def cheapest(offers: Sequence[Offer], per_replica: int, replicas: int) -> Rent | None:
     """The cheapest single offer that holds `replicas` groups of `per_replica` accelerators, or None.
 
-    A replica stays within one instance where an instance is large enough; else it spans whole instances.
+    A replica stays within one instance; only one larger than a node spans several whole nodes.
     """
     best: Rent | None = None
     for offer in offers:
         whole = offer.count // per_replica
-        instances = -(-replicas // whole) if whole else replicas * -(-per_replica // offer.count)
+        if not whole and (offer.count < _NODE or per_replica % offer.count):
+            continue
+        instances = -(-replicas // whole) if whole else replicas * (per_replica // offer.count)
         rent = Rent(offer.usd_per_hour * instances, instances, offer)
         if best is None or rent.usd_per_hour < best.usd_per_hour:
             best = rent

@@ -7,9 +7,10 @@ import numpy as np
 
 from planners.candidates import Searched, strategy_at
 from planners.choose import score
-from planners.evaluate import Served
+from planners.joint import jointly, rate_name, towards_feasible
 from planners.judge import Limit
-from planners.search import Facts, again, search
+from planners.prices import HOURS_PER_MONTH, cheapest
+from planners.search import Facts, again, search, within_fixed_limits
 from schemas.command import OptimizeInference
 from schemas.hardware import Pool
 from schemas.plan import Relaxation
@@ -21,15 +22,18 @@ _MAX_POOLS = 4
 
 
 def relaxations_of(request: OptimizeInference, facts: Facts, searched: Searched) -> tuple[Relaxation, ...]:
-    """The nearest value of each limit at which some candidate meets them all, the other limits kept."""
+    """The nearest value of each limit at which some candidate meets them all, the other limits kept.
+
+    Where no single limit is enough, the smallest common factor by which several must give way together.
+    """
     found = [_by_value(searched, limit) for limit in searched.judged.limits if limit.name != "throughput"]
     if searched.traffic.rate > 0:
         found.append(_by_rate(request, facts, searched))
     elif throughput := next((limit for limit in searched.judged.limits if limit.name == "throughput"), None):
         found.append(_by_value(searched, throughput))
-    if not facts.on_host and len(facts.pools) <= _MAX_POOLS:
-        found.append(_by_hardware(request, facts))
-    return tuple(item for item in found if item is not None)
+    alone = tuple(item for item in found if item is not None)
+    more = _by_hardware(request, facts)
+    return (*(alone or jointly(request, facts, searched)), *((more,) if more else ()))
 
 
 def _by_value(searched: Searched, limit: Limit) -> Relaxation | None:
@@ -47,7 +51,7 @@ def _by_value(searched: Searched, limit: Limit) -> Relaxation | None:
     return Relaxation(
         limit=limit.name,
         asked=limit.asked,
-        needed=_towards_feasible(float(sign * values.min()), at_least=limit.at_least),
+        needed=towards_feasible(float(sign * values.min()), at_least=limit.at_least),
         unit=limit.unit,
         strategy=strategy_at(searched, int(np.argmin(scores))).label,
     )
@@ -55,7 +59,7 @@ def _by_value(searched: Searched, limit: Limit) -> Relaxation | None:
 
 def _by_rate(request: OptimizeInference, facts: Facts, searched: Searched) -> Relaxation | None:
     """The highest rate of arrivals at which everything else is met, by bisection over the same candidates."""
-    small = _within_fixed_limits(searched)
+    small = within_fixed_limits(searched)
     asked = searched.traffic.rate
     low, high = asked * _LEAST_SHARE, asked
     best = again(request, small, facts.prices, low)
@@ -68,14 +72,13 @@ def _by_rate(request: OptimizeInference, facts: Facts, searched: Searched) -> Re
             low, best = middle, tried
         else:
             high = middle
-    rate = _towards_feasible(low, at_least=True)
+    rate = towards_feasible(low, at_least=True)
     best = again(request, small, facts.prices, rate)
     if not best.judged.met.any():
         return None
     scores = np.where(best.judged.met, score(best.space, best.judged, best.traffic), np.inf)
-    name = "throughput" if request.targets.throughput and not request.workload.request_rate else "request_rate"
     return Relaxation(
-        limit=name,
+        limit=rate_name(request),
         asked=asked,
         needed=rate,
         unit="requests/s",
@@ -83,27 +86,10 @@ def _by_rate(request: OptimizeInference, facts: Facts, searched: Searched) -> Re
     )
 
 
-def _within_fixed_limits(searched: Searched) -> Searched:
-    """Only cells within the limits that no rate of arrivals moves: quality, budget, memory."""
-    keep = np.asarray(searched.served.footprint.fits.any(axis=1))
-    for limit in searched.judged.limits:
-        if limit.values.shape[1] == 1:
-            keep = keep & limit.met.ravel()
-    space = searched.space.only(keep)
-    replica, memory = searched.served.replica, searched.served.footprint
-    served: Served = replace(
-        searched.served,
-        replica=replace(
-            replica,
-            **{name: getattr(replica, name)[keep] for name in ("tpot_s", "tokens_s", "prompt_s", "busy_s", "passes")},
-        ),
-        footprint=replace(memory, **{name: getattr(memory, name)[keep] for name in memory.__dataclass_fields__}),
-    )
-    return replace(searched, space=space, served=served)
-
-
 def _by_hardware(request: OptimizeInference, facts: Facts) -> Relaxation | None:
     """The smallest multiple of the pools with which every limit is met, the budget too."""
+    if facts.on_host or len(facts.pools) > _MAX_POOLS or not _affordable(request, facts):
+        return None
     for factor in _GROWTH:
         pools = tuple(Pool(accelerator=pool.accelerator, count=pool.count * factor) for pool in facts.pools)
         found, _ = search(request, replace(facts, pools=pools))
@@ -120,9 +106,17 @@ def _by_hardware(request: OptimizeInference, facts: Facts) -> Relaxation | None:
     return None
 
 
-def _towards_feasible(value: float, *, at_least: bool) -> float:
-    """Six significant digits, rounded to the side on which the request becomes feasible."""
-    if value == 0.0:
-        return 0.0
-    scale = 10.0 ** (5 - math.floor(math.log10(abs(value))))
-    return (math.floor(value * scale) if at_least else math.ceil(value * scale)) / scale
+def _affordable(request: OptimizeInference, facts: Facts) -> bool:
+    """Whether the budget has room for one accelerator more than some pool has."""
+    asked = request.constraints
+    if asked.budget_monthly is None:
+        return True
+    rents = [
+        cheapest(
+            facts.prices.select(pool.accelerator.key, asked.price_kind, asked.providers, asked.regions),
+            1,
+            pool.count + 1,
+        )
+        for pool in facts.pools
+    ]
+    return any(rent and rent.usd_per_hour * HOURS_PER_MONTH <= asked.budget_monthly for rent in rents)

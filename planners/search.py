@@ -1,6 +1,9 @@
 """Request and facts in, the whole search out: traffic, every candidate, and what each does under that traffic."""
 
 from dataclasses import dataclass, field, replace
+from itertools import compress
+
+import numpy as np
 
 from planners.candidates import Searched
 from planners.corrections import Corrections
@@ -61,8 +64,46 @@ def search(
 
 def again(request: OptimizeInference, searched: Searched, prices: PriceTable, rate: float) -> Searched:
     """The same candidates under another rate of arrivals; a throughput target that set the rate moves with it."""
+    asked = with_rate(request, rate)
     traffic = replace(searched.traffic, rate=rate)
-    moved = {"throughput": rate} if request.targets.throughput and not request.workload.request_rate else {}
-    asked = request.model_copy(update={"targets": request.targets.model_copy(update=moved)})
-    judged = judge(asked, traffic, searched.space, searched.served, prices=prices, corrections=searched.corrections)
+    judged = judge(
+        asked,
+        traffic,
+        searched.space,
+        searched.served,
+        prices=prices,
+        corrections=searched.corrections,
+        rents=searched.judged.rents,
+    )
     return replace(searched, traffic=traffic, judged=judged)
+
+
+def with_rate(request: OptimizeInference, rate: float) -> OptimizeInference:
+    """The request with another rate of arrivals, at the place where it set its own."""
+    if rate == 0.0:
+        return request
+    if request.workload.request_rate:
+        return request.model_copy(update={"workload": request.workload.model_copy(update={"request_rate": rate})})
+    if not request.targets.throughput:
+        return request
+    return request.model_copy(update={"targets": request.targets.model_copy(update={"throughput": rate})})
+
+
+def within_fixed_limits(searched: Searched) -> Searched:
+    """Only cells within the limits that no rate of arrivals moves: quality, budget, memory."""
+    keep = np.asarray(searched.served.footprint.fits.any(axis=1))
+    for limit in searched.judged.limits:
+        if limit.values.shape[1] == 1:
+            keep = keep & limit.met.ravel()
+    space = searched.space.only(keep)
+    judged = replace(searched.judged, rents=tuple(compress(searched.judged.rents, keep.tolist())))
+    replica, memory = searched.served.replica, searched.served.footprint
+    served = replace(
+        searched.served,
+        replica=replace(
+            replica,
+            **{name: getattr(replica, name)[keep] for name in ("tpot_s", "tokens_s", "prompt_s", "busy_s", "passes")},
+        ),
+        footprint=replace(memory, **{name: getattr(memory, name)[keep] for name in memory.__dataclass_fields__}),
+    )
+    return replace(searched, space=space, served=served, judged=judged)

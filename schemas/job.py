@@ -54,6 +54,8 @@ class JobRecord(Stored):
     """Number of the last update."""
     last: StatusUpdate | None = None
     """The last update, kept until it is known to be in the status stream and for those who ask later."""
+    queued: int | None = None
+    """Place of its message in the work stream."""
     cancel: bool = False
     accepted_at: str
     """ISO 8601, UTC; for people only, nothing is decided by it."""

@@ -25,8 +25,8 @@ class Comparison(Record):
 
     @property
     def covered(self) -> bool:
-        """Whether the predicted interval held the measured value."""
-        return self.predicted.low <= self.measured.value <= self.predicted.high
+        """Whether the two intervals share a value."""
+        return self.predicted.low <= self.measured.high and self.measured.low <= self.predicted.high
 
 
 class TrialOutcome(StrEnum):
@@ -94,6 +94,7 @@ class Report(Record):
     host: HostFacts
     conditions: tuple[str, ...]
     baseline: LoadReport
+    baseline_comparisons: tuple[Comparison, ...]
     baseline_note: str
     trials: tuple[Trial, ...]
     not_tried: tuple[str, ...]

@@ -197,13 +197,18 @@ async def check(model: Path, bench: Workbench) -> str:
     return result.text
 
 
+def manifest_of(path: Path) -> Path:
+    """Where the manifest of a file is; it gets its name after the file, so that where it is, the file is whole."""
+    return path.with_name(path.name + MANIFEST)
+
+
 def manifest(path: Path) -> Artifact:
     """The manifest beside a file that one of these methods made.
 
     Raises:
         AgentError: `not_available` where there is none: the file was not made here, or not finished.
     """
-    beside = path.with_name(path.name + MANIFEST)
+    beside = manifest_of(path)
     try:
         return Artifact.model_validate_json(beside.read_bytes())
     except (OSError, ValidationError) as error:
@@ -217,10 +222,10 @@ async def _publish(target: Path, needed: int, write: Callable[[Path], Awaitable[
         draft = await write(path)
         output = draft.output.model_copy(update={"name": target.name})
         artifact = draft.model_copy(update={"output": output})
-        with partial(target.with_name(target.name + MANIFEST)) as notes:
+        with partial(manifest_of(target)) as notes:
             notes.write_text(artifact.model_dump_json(indent=2), encoding="utf-8")
             path.replace(target)
-            notes.replace(target.with_name(target.name + MANIFEST))
+            notes.replace(manifest_of(target))
     return artifact
 
 

@@ -32,7 +32,7 @@ async def measure(
     `prompts` are token ids, used in turn; each asks for exactly `spec.output_tokens` tokens, greedily.
     """
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept connection may be closing at the server
     levels = []
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         client = _Client(session, endpoint, prompts, spec.output_tokens)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from handlers.markdown.text import figure, table
 from schemas.artifact import Artifact
 from schemas.measurement import LoadLevel, LoadReport
-from schemas.report import Report, Trial
+from schemas.report import Comparison, Report
 from schemas.text import escape
 
 
@@ -118,21 +118,21 @@ def _trials(report: Report) -> str:
 
 
 def _comparisons(report: Report) -> str:
-    def rows(trial: Trial) -> Iterator[tuple[str, ...]]:
-        for item in trial.comparisons:
-            inside = "inside" if item.covered else "outside"
+    def rows(label: str, comparisons: tuple[Comparison, ...]) -> Iterator[tuple[str, ...]]:
+        for item in comparisons:
+            agree = "intervals agree" if item.covered else "**intervals apart**"
             yield (
-                escape(trial.candidate.strategy.label),
+                escape(label),
                 escape(item.metric),
                 figure(item.predicted),
                 figure(item.measured),
-                f"{item.error:+.0%}, {inside} the interval",
+                f"{item.error:+.0%}, {agree}",
             )
 
-    return table(
-        ("candidate", "metric", "predicted", "measured", "error"),
-        (row for trial in report.trials for row in rows(trial)),
-    )
+    tried = [(report.baseline.strategy, report.baseline_comparisons)]
+    tried += [(trial.candidate.strategy.label, trial.comparisons) for trial in report.trials]
+    header = ("candidate", "metric", "predicted", "measured", "error")
+    return table(header, (row for label, comparisons in tried for row in rows(label, comparisons)))
 
 
 def _levels(report: Report) -> str:

@@ -9,6 +9,7 @@ from executors.texts import Texts
 from executors.toolchain import Toolchain
 from handlers.context import JobContext
 from handlers.workshop import Workshop
+from schemas.artifact import Artifact
 from schemas.command import OptimizeInference
 from schemas.hardware import HostFacts
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadReport, LoadSpec
@@ -43,11 +44,14 @@ class Bench:
     model: ModelFacts
     base: Path
     """The F16 weights that every candidate is made from and held against."""
+    made: Artifact
+    """How the base was made, and from what: a quantized source has lost something already."""
 
     @property
     def threads(self) -> int:
-        """Threads for work that is not itself measured."""
-        return min(self.host.cores, self.workshop.effort.max_threads or self.host.cores)
+        """Engine threads at the most: the cores that were idle, within the workshop's own limit, at least one."""
+        idle = round(self.host.cores - self.host.busy_cores)
+        return max(1, min(idle, self.workshop.effort.max_threads or idle))
 
     def log(self, name: str) -> Path:
         """Where a tool's words are kept."""

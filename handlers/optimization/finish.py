@@ -1,20 +1,16 @@
 """Trials in, report out: which strategy is recommended, whether every limit was met, and the files that say so."""
 
+from executors.compress.gguf import PLAIN
 from handlers.markdown.report import report_markdown
 from handlers.optimization import plots
 from handlers.optimization.bench import Bench
 from handlers.optimization.cost import cost_of
-from handlers.optimization.trial import run_name
+from handlers.optimization.trial import compare_load, run_name
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines
 from schemas.measurement import GateVerdict, LoadReport
 from schemas.plan import Plan
 from schemas.report import Report, Trial, TrialOutcome
 from schemas.status import JobState
-
-Q4_NOTE = (
-    "The F16 baseline is the shipped weights dequantised: what their own quantization lost is not in these figures, "
-    "and the shipped type itself was left out of the candidates, since it would look free."
-)
 
 
 async def finish(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], *, left: Plan) -> Report:
@@ -53,9 +49,10 @@ def compose(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial,
         host=bench.host,
         conditions=_conditions(bench, load),
         baseline=baseline,
-        baseline_note=Q4_NOTE,
+        baseline_comparisons=compare_load(plan.baseline, baseline),
+        baseline_note=_baseline_note(bench.made.source_format),
         trials=trials,
-        not_tried=_not_tried(left, trials),
+        not_tried=_not_tried(left, trials, bench.workshop.effort.trials),
         plan=plan,
         cost=cost,
         assumptions=plan.assumptions,
@@ -94,6 +91,15 @@ def _sentence(best: Trial | None, baseline: LoadReport, load: LoadReport, missed
     )
 
 
+def _baseline_note(source_format: str) -> str:
+    if source_format in PLAIN:
+        return f"The F16 baseline was made from {source_format} weights."
+    return (
+        f"The F16 baseline is the shipped {source_format} weights dequantised: what their own quantization lost is not "
+        f"in these figures, and {source_format} itself was left out of the candidates, since it would look free."
+    )
+
+
 def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
     if best is None or best.artifact is None:
         return ("Keep serving the untouched model.", "Loosen max_quality_loss, or ask for other hardware.")
@@ -117,8 +123,8 @@ def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
         f"measured {bandwidth}; {rates}."
     )
     busy = (
-        f"Load average {host.load_average:.1f} when the job began; "
-        "the load generator shares the machine with the engine."
+        f"When the job began, {host.busy_cores:.1f} of {host.threads} cores were busy with other work "
+        f"(load average {host.load_average:.1f}); the load generator shares the machine with the engine."
     )
     tokens = (
         f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "
@@ -127,8 +133,14 @@ def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
     return machine, busy, tokens
 
 
-def _not_tried(left: Plan, trials: tuple[Trial, ...]) -> tuple[str, ...]:
+def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, ...]:
+    """Why each candidate that the plan would still try was not, and what was ruled out before."""
     tried = {run_name(trial.candidate.strategy) for trial in trials}
-    rest = [item for item in left.chosen if run_name(item.strategy) not in tried]
-    told = tuple(f"{item.strategy.label}: {'; '.join(item.reasons) or 'a better one was found first'}" for item in rest)
-    return told + tuple(f"{item.count} x {item.reason}, for example {item.example}" for item in left.ruled_out)
+    why = f"{most} trials are the limit" if len(trials) >= most else "it does not promise enough more than the best"
+    rest = tuple(
+        f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} req/s and a loss of "
+        f"{item.prediction.quality_loss.value:+.2%}; {why}"
+        for item in left.chosen
+        if run_name(item.strategy) not in tried
+    )
+    return rest + tuple(f"{item.count} others: {item.reason}, for example {item.example}" for item in left.ruled_out)

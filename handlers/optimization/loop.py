@@ -2,9 +2,6 @@
 
 from dataclasses import replace
 
-from planners.corrections import Corrections
-from planners.plan import Facts, plan
-
 from handlers.context import JobContext
 from handlers.optimization.bench import Bench, Stage
 from handlers.optimization.finish import finish
@@ -12,6 +9,8 @@ from handlers.optimization.prepare import prepare
 from handlers.optimization.trial import attempt, compare_load, run_name, weights_name
 from handlers.optimization.verdict import capacity
 from handlers.workshop import Workshop
+from planners.corrections import Corrections
+from planners.plan import Facts, plan
 from schemas.command import OptimizeInference
 from schemas.measurement import LoadReport
 from schemas.plan import Candidate, Plan, StepKind, Strategy
@@ -32,17 +31,17 @@ async def optimize(command: OptimizeInference, job: JobContext, workshop: Worksh
     baseline = await job.step("baseline", LoadReport, lambda: _baseline(bench, first))
     facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
     trials: list[Trial] = []
-    plans = [first]
+    current = plan(command, facts)
     while len(trials) < workshop.effort.trials:
-        plans.append(plan(command, facts))
-        candidate = _next(plans[-1], trials)
+        candidate = _next(current, trials)
         if candidate is None:
             break
         number = len(trials) + 1
         stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / workshop.effort.trials)
         trials.append(await attempt(bench, candidate, first.workload, stage))
         facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
-    return await finish(bench, plans[1], baseline, tuple(trials), left=plans[-1])
+        current = plan(command, facts)
+    return await finish(bench, first, baseline, tuple(trials), left=current)
 
 
 async def _baseline(bench: Bench, first: Plan) -> LoadReport:

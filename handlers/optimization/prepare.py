@@ -2,21 +2,19 @@
 
 from pathlib import Path
 
-from planners.plan import Facts
-
 from executors import models, texts, toolchain
 from executors.compress.gguf import quantize
 from executors.host import probe
 from executors.worker import Workbench
 from handlers.context import JobContext
 from handlers.optimization.advice import facts, from_file
-from handlers.optimization.bench import Bench, Stage
+from handlers.optimization.bench import Bench
 from handlers.workshop import Workshop
+from planners.plan import Facts
 from schemas.artifact import Artifact
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import HostFacts
-from schemas.plan import StepKind
 
 BASE = "F16"
 
@@ -33,6 +31,9 @@ async def prepare(command: OptimizeInference, job: JobContext, workshop: Worksho
     model = from_file(source)
     tools = toolchain.find("llamacpp", workshop.cache)
     host = await job.step("host", HostFacts, lambda: probe(job.directory / "logs" / "probe.log"))
+    base = job.directory / f"{BASE}.gguf"
+    tool = Workbench(tools, 1, job.directory / "logs" / "base.log")
+    made = await job.step("base", Artifact, lambda: quantize(source, BASE, base, importance=None, bench=tool))
     bench = Bench(
         command=command,
         job=job,
@@ -41,13 +42,11 @@ async def prepare(command: OptimizeInference, job: JobContext, workshop: Worksho
         texts=texts.find(workshop.cache, calibration=workshop.calibration_text, evaluation=workshop.evaluation_text),
         host=host,
         model=model,
-        base=job.directory / f"{BASE}.gguf",
+        base=base,
+        made=made,
     )
-    stage = Stage("inf_opt_v0", "baseline", 0.05)
-    await bench.say(StepKind.BASELINE, stage, f"making the F16 baseline from {source.name}")
-    await job.step("base", Artifact, lambda: _base(bench, source))
-    capped = host.model_copy(update={"cores": bench.threads})
-    return bench, facts(model, command, workshop, capped)
+    idle = host.model_copy(update={"cores": bench.threads})
+    return bench, facts(model, command, workshop, idle)
 
 
 def find(name: str, workshop: Workshop) -> Path:
@@ -61,13 +60,3 @@ def find(name: str, workshop: Workshop) -> Path:
         here = ", ".join(models.names(workshop.model_roots)) or "none"
         raise AgentError(ErrorCode.UNKNOWN_MODEL, f"no weights of {name!r} are here; models at hand: {here}")
     return path
-
-
-async def _base(bench: Bench, source: Path) -> Artifact:
-    return await quantize(
-        source,
-        BASE,
-        bench.base,
-        importance=None,
-        bench=Workbench(bench.tools, bench.threads, bench.log("base")),
-    )

@@ -1,8 +1,11 @@
 """One candidate, tried: build its weights, judge them, and only when they pass put load on them."""
 
+import asyncio
+import hashlib
+import shutil
 from pathlib import Path
 
-from executors.compress.gguf import compute_importance, quantize
+from executors.compress.gguf import compute_importance, manifest, manifest_of, quantize
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
 from executors.worker import Workbench
@@ -84,20 +87,23 @@ async def _compress(bench: Bench, strategy: Strategy, weights: Path) -> Artifact
 
 
 async def _importance(bench: Bench) -> Path:
-    """The importance matrix, computed once a job."""
+    """The importance matrix, in the job's directory."""
     path = bench.job.directory / "importance.npz"
-    await bench.job.step("importance", Artifact, lambda: _compute_importance(bench, path))
+    await bench.job.step("importance", Artifact, lambda: _provide_importance(bench, path))
     return path
 
 
-async def _compute_importance(bench: Bench, path: Path) -> Artifact:
-    return await compute_importance(
-        bench.base,
-        path,
-        text=bench.texts.calibration,
-        tokens=bench.workshop.effort.importance_tokens,
-        bench=Workbench(bench.tools, bench.threads, bench.log("importance")),
-    )
+async def _provide_importance(bench: Bench, path: Path) -> Artifact:
+    """Computed once for the same weights, text, length and tools; other jobs copy it from the cache."""
+    text, tokens = bench.texts.calibration, bench.workshop.effort.importance_tokens
+    parts = (bench.made.output.sha256, text.sha256, tokens, *bench.made.tools)
+    kept = bench.workshop.cache / "importance" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.npz"
+    if not manifest_of(kept).exists():
+        tool = Workbench(bench.tools, bench.threads, bench.log("importance"))
+        await compute_importance(bench.base, kept, text=text, tokens=tokens, bench=tool)
+    for source, target in ((kept, path), (manifest_of(kept), manifest_of(path))):
+        await asyncio.to_thread(shutil.copyfile, source, target)
+    return manifest(path)
 
 
 async def _judge(bench: Bench, weights: Path) -> GateDecision:
@@ -106,7 +112,7 @@ async def _judge(bench: Bench, weights: Path) -> GateDecision:
         weights,
         text=bench.texts.evaluation,
         rule=GateRule(limit=bench.command.constraints.max_quality_loss, max_tokens=bench.workshop.effort.judge_tokens),
-        cache=bench.job.directory / "scores",
+        cache=bench.workshop.cache / "scores",
         bench=Workbench(bench.tools, bench.threads, bench.log(f"judge-{weights.stem}")),
     )
 

@@ -36,7 +36,7 @@ _FAMILIES = (
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the physics is multiplied with: one value for all rows or one a row. Efficiencies are fractions of a peak."""
+    """What the physics is multiplied with, one value for all rows or one a row; efficiencies are shares of a peak."""
 
     bandwidth: Floats
     """Of the memory's published bandwidth when weights are streamed."""

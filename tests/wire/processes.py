@@ -39,12 +39,17 @@ class AgentProcess(Child):
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the agent's process group."""
-        os.killpg(self.process.pid, number)
+        signal_group(self, number)
 
     async def kill(self) -> None:
         """SIGKILL."""
         self.signal(signal.SIGKILL)
         await self.process.wait()
+
+
+def signal_group(child: Child, number: signal.Signals) -> None:
+    """Send a signal to the process group of a child that this test started."""
+    os.killpg(child.process.pid, number)
 
 
 async def until(holds: object, timeout: float = 15.0) -> None:

@@ -8,10 +8,10 @@ import pytest
 from nats.aio.client import Client
 from processes import AGENT, NAMES, AgentProcess, effects, pending, statuses, terminal_states, until
 
-from acp.acceptance import Work
 from acp.headers import new_trace
 from acp.job import concluded
 from acp.ledger import Ledger
+from acp.work import Work
 from cli.send import follow, request
 from executors.broker import Broker
 from schemas.job import JobRecord, Outcome

@@ -1,4 +1,4 @@
-"""What the tests of real parts share: toolchains installed once into the cache, and the F16 form of the real model."""
+"""What tests of real parts share: toolchains installed once into the cache, and the F16 form of the real model."""
 
 import asyncio
 import os
