@@ -84,6 +84,28 @@ def doctor(json: Json = False) -> None:
     sys.exit(_run(run_doctor(json=json)))
 
 
+@app.command(epilog="Example: **printf '%s\\n' '{\"cmd\":\"PING\"}' | inferwright classify**")
+def classify() -> None:
+    """Say of each line of standard input what kind of message it is; no line stops it."""
+    from cli.classify import classify_lines  # noqa: PLC0415
+
+    classify_lines(sys.stdin.buffer, sys.stdout.buffer)
+
+
+@app.command(epilog="Example: **inferwright predict --in rows.csv --out predicted.csv**")
+def predict(
+    source: Annotated[Path, typer.Option("--in", help="Rows with the columns of a published benchmark, as CSV.")],
+    target: Annotated[Path, typer.Option("--out", help="The same rows with predicted, low, high, evidence, skipped.")],
+    quality: Annotated[bool, typer.Option(help="The rows are quality losses, not speeds.")] = False,
+    silicon: Annotated[bool, typer.Option(help="Use measured kernels where aiconfigurator-core is installed.")] = True,
+) -> None:
+    """Predict every row of a benchmark, to hold the planner against figures it was never shown."""
+    from cli.predict import predict as run_predict  # noqa: PLC0415
+
+    predicted, skipped = run_predict(source, target, quality=quality, silicon=silicon)
+    typer.echo(f"{predicted} rows predicted, {skipped} skipped with their reasons, in {target}", err=True)
+
+
 def _run(work: Coroutine[object, object, T]) -> T:
     """What `work` comes to; Ctrl-C cancels it, waits until it has cleaned up, and exits with 130."""
     try:

@@ -66,7 +66,7 @@ async def test_an_engine_killed_under_load_ends_its_candidate_and_not_the_job(
 ) -> None:
     """Kill -9 of the engine in a candidate's load test: that trial failed with the reason, the next one is tried."""
     killed = asyncio.create_task(_kill_second_engine())
-    told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2)))
+    told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2, requests=16)))
     assert await killed
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
     failed, following = report.trials
