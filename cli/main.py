@@ -21,6 +21,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+toolchains = typer.Typer(no_args_is_help=True, help="Environments of their own for heavy tools.")
+app.add_typer(toolchains, name="toolchain")
+
+Names = Annotated[list[str], typer.Argument(help="Names, as `inferwright toolchain list` shows them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Runs = Annotated[Path, typer.Option(help="Where jobs keep their files.")]
 Nats = Annotated[
@@ -104,6 +108,38 @@ def predict(
 
     predicted, skipped = run_predict(source, target, quality=quality, silicon=silicon)
     typer.echo(f"{predicted} rows predicted, {skipped} skipped with their reasons, in {target}", err=True)
+
+
+@toolchains.command("list")
+def toolchain_list(json: Json = False) -> None:
+    """List every toolchain: state, size on disk, what it is."""
+    from cli.toolchains import list_all  # noqa: PLC0415
+
+    list_all(json=json)
+
+
+@toolchains.command("install", epilog="Example: **inferwright toolchain install llamacpp texts**")
+def toolchain_install(names: Names) -> None:
+    """Make toolchains where they are missing, stale or broken."""
+    from cli.toolchains import install  # noqa: PLC0415
+
+    _run(install(names))
+
+
+@toolchains.command("verify")
+def toolchain_verify(names: Names) -> None:
+    """Check that installed toolchains are whole."""
+    from cli.toolchains import verify  # noqa: PLC0415
+
+    _run(verify(names))
+
+
+@toolchains.command("remove")
+def toolchain_remove(names: Names) -> None:
+    """Delete toolchains."""
+    from cli.toolchains import remove  # noqa: PLC0415
+
+    _run(remove(names))
 
 
 def _run(work: Coroutine[object, object, T]) -> T:
