@@ -2,6 +2,9 @@
 
 import asyncio
 import hashlib
+import os
+import shutil
+import time
 from contextlib import aclosing
 from pathlib import Path
 
@@ -22,6 +25,8 @@ KL_EVERY = 4
 SEED = 20_240_521
 """Fixed, so that every candidate of every job meets the chunks of a text in the same order."""
 VOCABULARY_BOUND = 262_144
+KEEP_S = 7 * 86_400
+"""Scores of a baseline that nobody asked for so long are deleted: a long judgement leaves hundreds of megabytes."""
 CHUNKS_AT_HAND = 4
 """The cache must have room for this many chunks to begin with; it grows by one chunk at a time."""
 
@@ -94,5 +99,9 @@ def _cache_folder(cache: Path, baseline: Path, text: Text, toolchain: Toolchain)
     parts = (digest(baseline), text.sha256, *packages, CONTEXT, BLOCK, KL_EVERY)
     folder = cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    for other in cache.iterdir():
+        if time.time() - other.stat().st_mtime > KEEP_S:
+            shutil.rmtree(other)
     free_room(folder, CHUNKS_AT_HAND * CONTEXT // 2 // KL_EVERY * VOCABULARY_BOUND * 2, "scores of the baseline")
     return folder

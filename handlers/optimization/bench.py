@@ -1,5 +1,8 @@
 """One job's workbench: the model, the host, the texts and the tools, and how the job speaks of its progress."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +10,7 @@ from executors.measure.load import measure
 from executors.serve import llamacpp
 from executors.texts import Texts
 from executors.toolchain import Toolchain
+from executors.worker import Progress, Workbench
 from handlers.context import JobContext
 from handlers.workshop import Workshop
 from schemas.artifact import Artifact
@@ -17,6 +21,7 @@ from schemas.model import ModelFacts
 from schemas.plan import PlannedWorkload, StepKind, Strategy
 from schemas.status import InferenceStatus, JobState, StatusMetrics, StatusQuality
 
+SPEAK_S = 3.0
 PROMPTS = 32
 CHARACTERS_PER_TOKEN = 12
 """More than English text has, so that the prompts never run short."""
@@ -120,6 +125,27 @@ class Bench:
             warmup_requests=effort.warmup,
             levels=(*closed, poisson),
         )
+
+    @contextlib.asynccontextmanager
+    async def tool(self, phase: StepKind, stage: Stage, name: str) -> AsyncIterator[Workbench]:
+        """How a worker runs, with its progress published every few seconds while the body lasts."""
+        last: list[Progress] = []
+
+        async def speak() -> None:
+            while True:
+                await asyncio.sleep(SPEAK_S)
+                if last:
+                    progress = last.pop()
+                    last.clear()
+                    await self._publish(phase, stage, f"{name}: {progress.done} of {progress.total} {progress.detail}")
+
+        speaker = asyncio.create_task(speak())
+        try:
+            yield Workbench(self.tools, self.threads, self.log(name), last.append)
+        finally:
+            speaker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await speaker
 
     async def _publish(
         self,

@@ -8,7 +8,6 @@ from pathlib import Path
 from executors.compress.gguf import compute_importance, manifest, manifest_of, quantize
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
-from executors.worker import Workbench
 from handlers.optimization.bench import Bench, Stage
 from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from schemas.artifact import Artifact
@@ -37,9 +36,9 @@ async def _attempt(bench: Bench, candidate: Candidate, workload: PlannedWorkload
     name = weights_name(strategy)
     weights = job.directory / f"{name}.gguf"
     await bench.say(StepKind.OPTIMIZATION, stage, f"making {weights.name} from {bench.base.name}")
-    artifact = await job.step(f"compress-{name}", Artifact, lambda: _compress(bench, strategy, weights))
+    artifact = await job.step(f"compress-{name}", Artifact, lambda: _compress(bench, stage, strategy, weights))
     await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
-    gate = await job.step(f"judge-{name}", GateDecision, lambda: _judge(bench, weights))
+    gate = await job.step(f"judge-{name}", GateDecision, lambda: _judge(bench, stage, weights))
     await bench.say_gate(stage, gate)
     if gate.verdict is not GateVerdict.PASSED:
         return Trial(
@@ -75,46 +74,37 @@ def run_name(strategy: Strategy) -> str:
     return f"{weights_name(strategy)}-{served}"
 
 
-async def _compress(bench: Bench, strategy: Strategy, weights: Path) -> Artifact:
-    importance = await _importance(bench) if strategy.importance_matrix else None
-    return await quantize(
-        bench.base,
-        strategy.weight_format,
-        weights,
-        importance=importance,
-        bench=Workbench(bench.tools, bench.threads, bench.log(f"compress-{weights.stem}")),
-    )
+async def _compress(bench: Bench, stage: Stage, strategy: Strategy, weights: Path) -> Artifact:
+    importance = await _importance(bench, stage) if strategy.importance_matrix else None
+    async with bench.tool(StepKind.OPTIMIZATION, stage, f"compress-{weights.stem}") as tool:
+        return await quantize(bench.base, strategy.weight_format, weights, importance=importance, bench=tool)
 
 
-async def _importance(bench: Bench) -> Path:
+async def _importance(bench: Bench, stage: Stage) -> Path:
     """The importance matrix, in the job's directory."""
     path = bench.job.directory / "importance.npz"
-    await bench.job.step("importance", Artifact, lambda: _provide_importance(bench, path))
+    await bench.job.step("importance", Artifact, lambda: _provide_importance(bench, stage, path))
     return path
 
 
-async def _provide_importance(bench: Bench, path: Path) -> Artifact:
+async def _provide_importance(bench: Bench, stage: Stage, path: Path) -> Artifact:
     """Computed once for the same weights, text, length and tools; other jobs copy it from the cache."""
     text, tokens = bench.texts.calibration, bench.workshop.effort.importance_tokens
     parts = (bench.made.output.sha256, text.sha256, tokens, *bench.made.tools)
     kept = bench.workshop.cache / "importance" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.npz"
     if not manifest_of(kept).exists():
-        tool = Workbench(bench.tools, bench.threads, bench.log("importance"))
-        await compute_importance(bench.base, kept, text=text, tokens=tokens, bench=tool)
+        async with bench.tool(StepKind.OPTIMIZATION, stage, "importance") as tool:
+            await compute_importance(bench.base, kept, text=text, tokens=tokens, bench=tool)
     for source, target in ((kept, path), (manifest_of(kept), manifest_of(path))):
         await asyncio.to_thread(shutil.copyfile, source, target)
     return manifest(path)
 
 
-async def _judge(bench: Bench, weights: Path) -> GateDecision:
-    return await judge(
-        bench.base,
-        weights,
-        text=bench.texts.evaluation,
-        rule=GateRule(limit=bench.command.constraints.max_quality_loss, max_tokens=bench.workshop.effort.judge_tokens),
-        cache=bench.workshop.cache / "scores",
-        bench=Workbench(bench.tools, bench.threads, bench.log(f"judge-{weights.stem}")),
-    )
+async def _judge(bench: Bench, stage: Stage, weights: Path) -> GateDecision:
+    rule = GateRule(limit=bench.command.constraints.max_quality_loss, max_tokens=bench.workshop.effort.judge_tokens)
+    cache = bench.workshop.cache / "scores"
+    async with bench.tool(StepKind.VALIDATION, stage, f"judge-{weights.stem}") as tool:
+        return await judge(bench.base, weights, text=bench.texts.evaluation, rule=rule, cache=cache, bench=tool)
 
 
 def compare_load(candidate: Candidate, load: LoadReport) -> tuple[Comparison, ...]:
