@@ -25,7 +25,7 @@ TOOLCHAINS = ("llamacpp", "smollm2", "texts")
 COMMAND = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "SmolLM2-135M-Instruct",
-    "targets": {"latency_p95": "10s", "throughput": 0.4},
+    "targets": {"latency_p95": "8s", "throughput": 0.8},
     "constraints": {"max_quality_loss": 0.02, "hardware": "host"},
     "workload": {"input_tokens": 64, "output_tokens": 24},
     "mode": "run",

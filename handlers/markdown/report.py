@@ -140,7 +140,7 @@ def _levels(report: Report) -> str:
     header = (
         "strategy",
         "load",
-        "req/s",
+        "requests/s",
         "tok/s",
         "TTFT p50 / p95",
         "TPOT p50",

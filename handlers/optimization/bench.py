@@ -83,7 +83,7 @@ class Bench:
         phase = StepKind.BASELINE if weights == self.base else StepKind.VALIDATION
 
         async def after(level: LoadLevel) -> None:
-            detail = f"{level.arrivals.value} {level.setting:.3g}: {level.throughput_rps.value:.2f} req/s"
+            detail = f"{level.arrivals.value} {level.setting:.3g}: {level.throughput_rps.value:.2f} requests/s"
             await self._publish(phase, stage, detail, metrics=_metrics(level))
 
         log = self.log(f"serve-{name}")

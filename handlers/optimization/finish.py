@@ -58,7 +58,7 @@ def compose(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial,
         assumptions=plan.assumptions,
         artifacts=tuple(trial.artifact for trial in trials if trial.artifact),
         plots=(),
-        reproduce=("inferwright send command.json", f"inferwright report {bench.job.job}"),
+        reproduce=("inferwright serve", f"inferwright send {bench.job.directory}/command.json"),
         undo="Serve F16.gguf again with the baseline's settings; nothing outside this job's directory was changed.",
     )
 
@@ -139,7 +139,7 @@ def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, .
     tried = {run_name(trial.candidate.strategy) for trial in trials}
     why = f"{most} trials are the limit" if len(trials) >= most else "it does not promise enough more than the best"
     rest = tuple(
-        f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} req/s and a loss of "
+        f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} requests/s and a loss of "
         f"{item.prediction.quality_loss.value:+.2%}; {why}"
         for item in left.chosen
         if run_name(item.strategy) not in tried

@@ -113,7 +113,7 @@ def compare_load(candidate: Candidate, load: LoadReport) -> tuple[Comparison, ..
     pairs: list[tuple[str, Estimate, Estimate | None]] = [
         ("throughput_rps", said.throughput_rps, full.throughput_rps),
         ("output_tokens_s", said.output_tokens_s, full.output_tokens_s),
-        ("tpot_ms", said.tpot_ms, share_of(full.tpot, "p50")),
+        ("tpot_ms", said.tpot_ms, share_of(poisson.tpot, "p50")),
         ("ttft_p50_ms", said.ttft_p50_ms, share_of(poisson.ttft, "p50")),
         ("latency_p50_ms", said.latency_p50_ms, share_of(poisson.latency, "p50")),
         ("latency_p95_ms", said.latency_p95_ms, share_of(poisson.latency, "p95")),

@@ -59,7 +59,7 @@ def conditions(level: LoadLevel, load: LoadReport) -> str:
     how = (
         f"{level.setting:g} open requests"
         if level.arrivals is Arrivals.CONCURRENCY
-        else (f"Poisson arrivals at {level.setting:g} req/s")
+        else (f"Poisson arrivals at {level.setting:g} requests/s")
     )
     tokens = f"{load.input_tokens} tokens in, {load.output_tokens} out"
     return f"{how}, {tokens}, {level.completed} of {level.requests} requests completed"

@@ -33,7 +33,7 @@ def level(arrivals: Arrivals, setting: float, rps: float, p50: float, errors: in
         requests=20,
         completed=20 - errors,
         errors=errors,
-        throughput_rps=measured(rps, "req/s"),
+        throughput_rps=measured(rps, "requests/s"),
         output_tokens_s=measured(24 * rps, "tok/s"),
         ttft=percentiles(p50 / 4),
         tpot=percentiles(p50 / 40),
