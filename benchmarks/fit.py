@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.rows import Row, load
 from planners.performance.calibration import PARAMETERS, Calibration, Parameters
+from planners.performance.kernels import Kernels
 from planners.performance.observe import Observations
+from planners.performance.silicon import available, kernels_of
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +41,8 @@ BASE = {
     "first_us": 3000.0,
     "eager_us": 60.0,
     "read_us": 1.0,
+    "kernel_step": 1.0,
+    "kernel_prompt": 1.1,
     "stagger": 0.08,
     "fill": 0.8,
     "load": 0.9,
@@ -74,6 +78,8 @@ APPLIES = {
     "first_us": _WHO | {"engine|family"},
     "eager_us": _WHO | {"engine|family"},
     "read_us": _WHO,
+    "kernel_step": set(WIDTHS),
+    "kernel_prompt": set(WIDTHS),
     "stagger": {"engine", "variant"},
     "fill": _WHO | {"engine|trait", "format"},
     "load": {"engine", "variant"},
@@ -132,9 +138,9 @@ def slots(observations: Observations) -> list[Slot]:
     return found
 
 
-def fit(rows: list[Row], rounds: int = ROUNDS) -> Calibration:
+def fit(rows: list[Row], rounds: int = ROUNDS, kernels: Kernels | None = None) -> Calibration:
     """The calibration that explains `rows` best within the priors: Gauss-Newton with reweighting (Cauchy loss)."""
-    observations = Observations.of([row.case for row in rows])
+    observations = Observations.of([row.case for row in rows], kernels)
     unknowns = slots(observations)
     actual = np.log([row.value for row in rows])
     trust = weights(rows) / NOISE
@@ -204,32 +210,46 @@ def _calibration(unknowns: list[Slot], x: Floats) -> Calibration:
 
 
 def main() -> None:
-    """Fit all rows, take the spread from held-out ones, print what is left over, write the calibration."""
-    from benchmarks.holdout import held_out, thinned  # noqa: PLC0415 - holdout fits in turn
+    """Fit the physics, and where the kernel database is installed what comes on top of it; write the calibration.
 
+    Without the database the part for it stays as it was.
+    """
     rows = load(*FILES)
-    known = fit(rows)
-    errors = np.log(Observations.of([row.case for row in rows]).expected(known) / [row.value for row in rows])
+    old = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    record = {"sharpness": SHARPNESS, "physics": part(rows, None), "silicon": old.get("silicon", {})}
+    if available():
+        kernels = kernels_of([row.case for row in rows])
+        known = np.flatnonzero(~np.isnan(kernels.prompt))
+        record["silicon"] = part([rows[i] for i in known], kernels.pick(known))
+    OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def part(rows: list[Row], kernels: Kernels | None) -> dict[str, object]:
+    """One calibration as it is written: values, the spread of held-out rows, what is left over by group."""
+    from benchmarks.holdout import held_out  # noqa: PLC0415 - holding out fits in turn
+
+    known = fit(rows, kernels=kernels)
+    expected = Observations.of([row.case for row in rows], kernels).expected(known)
+    errors = np.log(expected / [row.value for row in rows])
     residuals = {}
     for name in sorted({(row.kind, row.source) for row in rows}):
-        part = errors[[i for i, row in enumerate(rows) if (row.kind, row.source) == name]]
-        sizes = np.abs(np.expm1(part))
-        residuals[" ".join(name)] = {
-            "rows": len(part),
-            "median": round(float(np.median(sizes)), 3),
-            "p90": round(float(np.quantile(sizes, 0.9)), 3),
-            "bias": round(float(np.median(part)), 3),
-        }
-        print(f"{' '.join(name):48s} {residuals[' '.join(name)]}")
-    spread = spreads([(row, error) for by in ("pair", "model") for row, error in held_out(thinned(rows), by)])
-    record = {
+        left = errors[[i for i, row in enumerate(rows) if (row.kind, row.source) == name]]
+        residuals[" ".join(name)] = summary(left)
+        print(f"{' '.join(name):48s} {residuals[' '.join(name)]}", flush=True)
+    unseen = [pair for by in ("pair", "model") for pair in held_out(rows, by, kernels)]
+    return {
         "base": {name: round(value, 5) for name, value in known.base.items()},
-        "sharpness": known.sharpness,
-        "spread": spread,
+        "spread": spreads(unseen),
         "residuals": residuals,
         "effects": known.effects,
     }
-    OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def summary(errors: Floats) -> dict[str, float]:
+    """Rows, median and 90th percentile of the absolute relative error, and the median of its logarithm."""
+    sizes = np.abs(np.expm1(errors))
+    figures = {"median": np.median(sizes), "p90": np.quantile(sizes, 0.9), "bias": np.median(errors)}
+    return {"rows": len(errors)} | {name: round(float(value), 3) for name, value in figures.items()}
 
 
 def spreads(errors: list[tuple[Row, float]]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from benchmarks.fit import fit
 from benchmarks.rows import Row
+from planners.performance.kernels import Kernels
 from planners.performance.observe import Observations
 
 Floats = NDArray[np.float64]
@@ -21,23 +22,28 @@ KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
 }
 
 
-def thinned(rows: list[Row]) -> list[Row]:
-    """The rows with every fifth configuration of the loaded servers, which are many and alike."""
-    return [row for row in rows if not row.source.startswith("silicon") or int(row.id[1:]) // 2 % 5 == 0]
+def thinned(rows: list[Row]) -> list[int]:
+    """Places of the rows, with every fifth configuration of the loaded servers, which are many and alike."""
+    return [i for i, row in enumerate(rows) if not row.source.startswith("silicon") or int(row.id[1:]) // 2 % 5 == 0]
 
 
-def held_out(rows: list[Row], by: str) -> Iterator[tuple[Row, float]]:
+def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterator[tuple[Row, float]]:
     """Each row with the logarithm of predicted over measured by a fit that saw nothing of its group.
 
-    Groups are dealt into folds in the order of their names; each source is a fold of its own.
+    Groups are dealt into folds in the order of their names; each source is a fold of its own. Loaded servers' rows are
+    thinned.
     """
-    key = KEYS[by]
-    names = sorted({key(row) for row in rows})
+    key, kept = KEYS[by], thinned(rows)
+    names = sorted({key(rows[i]) for i in kept})
     folds = len(names) if by == "source" else FOLDS
     place = {name: i % folds for i, name in enumerate(names)}
     for fold in range(folds):
-        held = [row for row in rows if place[key(row)] == fold]
-        known = fit([row for row in rows if place[key(row)] != fold], ROUNDS)
-        expected = Observations.of([row.case for row in held]).expected(known)
-        for row, value in zip(held, expected, strict=True):
-            yield row, float(np.log(value / row.value))
+        held = np.array([i for i in kept if place[key(rows[i])] == fold], dtype=np.intp)
+        seen = np.array([i for i in kept if place[key(rows[i])] != fold], dtype=np.intp)
+        if not held.size or not seen.size:
+            continue
+        known = fit([rows[i] for i in seen], ROUNDS, kernels.pick(seen) if kernels else None)
+        cases = [rows[i].case for i in held]
+        expected = Observations.of(cases, kernels.pick(held) if kernels else None).expected(known)
+        for i, value in zip(held, expected, strict=True):
+            yield rows[i], float(np.log(value / rows[i].value))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.memory import Footprint, footprint
-from planners.performance.sources import Layout, speeds
+from planners.performance.sources import Layout, bench_of, speeds
 from planners.quality import loss
 from planners.queueing import Latency, Replica, closed_loop, open_loop
 from planners.space import Group, Space
@@ -20,6 +20,9 @@ Ints = NDArray[np.int64]
 
 _KEY_RANGES = (64, 64, 1 << 20, 1 << 12)
 """More than any tensor parallel size, pipeline depth, batched tokens and number of threads: they pack into one key."""
+
+_MOST_PROMPTS = 8.0
+"""Prompts that a busy engine reads in one pass at the most, which spreads the cost of the pass."""
 
 DRAFT_TOKENS = 3
 ACCEPTED_PER_STEP = 1.2
@@ -48,7 +51,8 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
     count = len(space.groups)
     cells, columns = space.group.size, space.batches.size
     prompt, busy = np.full((cells, 1), _NEVER_S), np.full((cells, 1), _NEVER_S)
-    tpot, rate = np.full((cells, columns), _NEVER_S), np.full((cells, columns), 1e-9)
+    tpot, step = np.full((cells, columns), _NEVER_S), np.full((cells, columns), _NEVER_S)
+    rate = np.full((cells, columns), 1e-9)
     sds = np.full((3, count), 0.3)
     evidence = [Evidence.ASSUMED] * count
     known: dict[tuple[object, ...], tuple[Floats, ...]] = {}
@@ -61,10 +65,10 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
         key = (group.engine, group.accelerator.key, group.weight_format, group.kv_format)
         if key not in known:
             known[key] = _speeds_of(model, space, traffic, group, rows)
-        tpot[rows], rate[rows], prompt[rows], busy[rows], sds[:, index] = known[key][:5]
+        tpot[rows], step[rows], rate[rows], prompt[rows], busy[rows], sds[:, index] = known[key]
         evidence[index] = Evidence.CALIBRATED
     passes = np.ceil(traffic.input_tokens / space.batched_tokens)[:, None] * (space.chunked[:, None] == 1)
-    replica = Replica(space.batches.astype(np.float64), tpot, rate, prompt, busy, passes, traffic.output_tokens)
+    replica = Replica(space.batches.astype(np.float64), tpot, step, rate, prompt, busy, passes, traffic.output_tokens)
     quality = tuple(
         _quality(model, group.weight_format, group.kv_format, importance=group.importance_matrix)
         for group in space.groups
@@ -87,36 +91,41 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
     keys = np.ravel_multi_index(tuple(settings), _KEY_RANGES)
     columns = space.batches.size
     shape = (settings.shape[1], columns)
-    tpot, rate, prompt, busy = np.empty(shape), np.empty(shape), np.empty((shape[0], 1)), np.empty((shape[0], 1))
+    tpot, step, rate = np.empty(shape), np.empty(shape), np.empty(shape)
+    prompt, busy = np.empty((shape[0], 1)), np.empty((shape[0], 1))
     sds = np.zeros(3)
     for cached in np.unique(prefix):
         here = prefix == cached
         _, first, inverse = np.unique(keys[here], return_index=True, return_inverse=True)
         unique = settings[:, here][:, first]
         tp, pp, tokens, threads = (np.repeat(row, columns) for row in unique)
-        found = speeds(
-            model,
-            Layout(
-                engine=group.engine,
-                accelerator=group.accelerator,
-                weight_format=group.weight_format,
-                kv_format=group.kv_format,
-                input_tokens=max(1, traffic.input_tokens - (traffic.shared_prefix_tokens if cached else 0)),
-                output_tokens=traffic.output_tokens,
-                tp=tp,
-                pp=pp,
-                batch=np.tile(space.batches, unique.shape[1]),
-                batched_tokens=tokens,
-                threads=threads,
-            ),
+        read = max(1, traffic.input_tokens - (traffic.shared_prefix_tokens if cached else 0))
+        layout = Layout(
+            engine=group.engine,
+            accelerator=group.accelerator,
+            weight_format=group.weight_format,
+            kv_format=group.kv_format,
+            input_tokens=read,
+            output_tokens=traffic.output_tokens,
+            tp=tp,
+            pp=pp,
+            batch=np.tile(space.batches, unique.shape[1]),
+            batched_tokens=tokens,
+            threads=threads,
         )
+        found, bench = speeds(model, layout), bench_of(model, layout)
+        batch = layout.batch.astype(np.float64)
+        together = np.clip(np.floor(tokens / read), 1.0, _MOST_PROMPTS)
+        passes = bench.prefill(together, np.full_like(batch, read)) / together
+        steps = bench.step(batch, np.full_like(batch, traffic.input_tokens + traffic.output_tokens / 2))
         grid = (unique.shape[1], columns)
         tpot[here] = found.tpot_ms.reshape(grid)[inverse] / 1e3
         rate[here] = found.output_tok_s.reshape(grid)[inverse]
         prompt[here] = found.ttft_ms.reshape(grid)[inverse][:, :1] / 1e3
-        busy[here] = traffic.input_tokens / found.prefill_tok_s.reshape(grid)[inverse][:, -1:]
+        busy[here] = passes.reshape(grid)[inverse][:, :1]
+        step[here] = steps.reshape(grid)[inverse]
         sds = np.array([found.ttft_log_sd[0], found.tpot_log_sd[0], found.output_log_sd[0]])
-    return tpot, rate, prompt, busy, sds
+    return tpot, step, rate, prompt, busy, sds
 
 
 def _speculated(space: Space, replica: Replica) -> Replica:
@@ -131,6 +140,7 @@ def _speculated(space: Space, replica: Replica) -> Replica:
     return replace(
         replica,
         tpot_s=np.where(guessing[:, None], guessed, replica.tpot_s),
+        step_s=np.where(guessing[:, None], replica.step_s[:, wider] / ACCEPTED_PER_STEP, replica.step_s),
         tokens_s=np.where(guessing[:, None], rate, replica.tokens_s),
     )
 

@@ -209,9 +209,15 @@ def _corrected(
 
 def _measured_quality(estimate: Estimate, corrections: Corrections, space: Space, index: int) -> Estimate:
     group = space.groups[index]
-    found = corrections.quality(group.weight_format, group.kv_format, importance_matrix=group.importance_matrix)
+    weights, matrix = group.weight_format, group.importance_matrix
+    found = corrections.quality(weights, group.kv_format, importance_matrix=matrix)
     if found is None:
-        return estimate
+        near = corrections.quality(weights, None, importance_matrix=matrix)
+        if near is None:
+            return estimate
+        # The same weights with another cache lose at least about what was measured of the weights.
+        floors = {"low": near.low, "value": near.measured, "high": near.high}
+        return estimate.model_copy(update={end: max(getattr(estimate, end), at) for end, at in floors.items()})
     low, high = min(found.low, found.measured), max(found.high, found.measured)
     return Estimate(
         value=found.measured,

@@ -65,6 +65,10 @@ class Parameters:
     """Microseconds a layer costs in a pass over prompts, which engines do not capture into graphs."""
     read_us: Floats
     """Microseconds the host takes for each prompt token: tokenising, copying, filling block tables."""
+    kernel_step: Floats
+    """A decoding step over its measured kernels."""
+    kernel_prompt: Floats
+    """A pass over prompts over its measured kernels."""
     stagger: Floats
     """Share of the others' prompts that a new request waits for on a loaded server (0: all spread over decoding)."""
     fill: Floats
@@ -153,7 +157,8 @@ class Calibration:
 
 
 @cache
-def calibration() -> Calibration:
-    """The shipped calibration."""
+def calibration(*, silicon: bool = False) -> Calibration:
+    """The shipped calibration: of physics alone, or of what comes on top of measured kernels."""
     raw = json.loads(files("planners").joinpath("data/performance.json").read_text(encoding="utf-8"))
-    return Calibration(raw["base"], raw["effects"], raw["spread"], raw["sharpness"])
+    part = raw["silicon"] if silicon else raw["physics"]
+    return Calibration(part["base"], part["effects"], part["spread"], raw["sharpness"])

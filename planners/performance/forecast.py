@@ -3,13 +3,17 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from planners.performance.calibration import calibration
 from planners.performance.observe import Observations
-from planners.performance.published import Condition, kind_of
-from planners.performance.silicon import expected_by_kernels
+from planners.performance.published import Condition, Metric, kind_of
+from planners.performance.silicon import available, kernels_of
 from schemas.evidence import Estimate, Evidence
 
 _Z = 1.645
+_ASSUMED_SD = 0.15
+"""What guessing a model's shape from its size adds."""
 _UNKNOWN_ENGINE = 1.5
 """How much wider the spread is for an engine that no fitted row had; from holding whole sources out."""
 
@@ -25,34 +29,33 @@ def forecast(cases: list[Condition], sources: Sources | None = None) -> list[Est
     """What each of `cases` should measure, in its metric's unit."""
     if not cases:
         return []
-    allowed = sources or Sources()
     values = Observations.of(cases).expected(calibration())
-    kernels = expected_by_kernels(cases, values) if allowed.silicon else [None] * len(cases)
-    return [_estimate(*row) for row in zip(cases, values.tolist(), kernels, strict=True)]
+    known = np.zeros(len(cases), dtype=bool)
+    if available() and (sources or Sources()).silicon:
+        kernels = kernels_of(cases)
+        known = ~np.isnan(kernels.prompt)
+        values = np.where(known, Observations.of(cases, kernels).expected(calibration(silicon=True)), values)
+    return [_estimate(*row) for row in zip(cases, values.tolist(), known.tolist(), strict=True)]
 
 
-def _estimate(case: Condition, physics: float, kernels: float | None) -> Estimate:
-    evidence = Evidence.CALIBRATED if kernels is None else Evidence.SILICON
-    sd = spread_of(case, evidence)
+def _estimate(case: Condition, value: float, measured: bool) -> Estimate:  # noqa: FBT001 - a column of rows
+    evidence = Evidence.SILICON if measured else Evidence.CALIBRATED
+    sd = spread_of(case, silicon=measured)
     if case.model.family == "assumed":
-        evidence, sd = Evidence.ASSUMED, math.hypot(sd, 0.15)
-    value = physics if kernels is None else kernels
-    source = "planners/data/performance.json" if kernels is None else "aiconfigurator-core"
+        evidence, sd = Evidence.ASSUMED, math.hypot(sd, _ASSUMED_SD)
     return Estimate(
         value=value,
         low=value * math.exp(-_Z * sd),
         high=value * math.exp(_Z * sd),
-        unit="ms" if kind_of(case).startswith("t") and "throughput" not in kind_of(case) else "per second",
+        unit="ms" if case.metric in {Metric.TTFT, Metric.TPOT} else "per second",
         evidence=evidence,
-        source=source,
+        source="aiconfigurator-core" if measured else "planners/data/performance.json",
     )
 
 
-def spread_of(case: Condition, evidence: Evidence) -> float:
+def spread_of(case: Condition, *, silicon: bool = False) -> float:
     """Standard deviation of the logarithm: of the class and engine, wider where the engine was never seen."""
-    known = calibration()
+    known = calibration(silicon=silicon).spread
     kind, engine = kind_of(case), case.engine.partition("/")[0]
-    if evidence is Evidence.SILICON and f"silicon|{kind}" in known.spread:
-        return known.spread[f"silicon|{kind}"]
-    found = known.spread.get(f"{kind}|{engine}")
-    return found if found is not None else known.spread[kind] * _UNKNOWN_ENGINE
+    found = known.get(f"{kind}|{engine}")
+    return found if found is not None else known[kind] * _UNKNOWN_ENGINE

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from planners.performance.calibration import Calibration, Parameters, Subject, family, traits
 from planners.performance.formats import weight_format
+from planners.performance.kernels import Kernels
 from planners.performance.machines import Formats, Shape, machine_of
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import Condition, Metric, Regime
@@ -40,9 +41,10 @@ class Part:
     scale: Floats
     """Replicas behind a total, or the share of one accelerator in it."""
     metrics: dict[Metric, Rows]
+    kernels: Kernels | None = None
 
     @classmethod
-    def of(cls, regime: Regime, rows: Rows, cases: list[Condition]) -> Self:
+    def of(cls, regime: Regime, rows: Rows, cases: list[Condition], kernels: Kernels | None) -> Self:
         """The rows `rows` of all, whose conditions are `cases`."""
 
         def column(name: str) -> Floats:
@@ -64,11 +66,12 @@ class Part:
             tail=np.array([case.tail for case in cases]),
             scale=column("replicas") / devices,
             metrics={metric: places.astype(np.intp) for metric, places in kinds.items() if places.size},
+            kernels=kernels.pick(rows) if kernels is not None else None,
         )
 
     def measure(self, fitted: Parameters, sharpness: float) -> Floats:
         """What each row should measure, with parameters of one value a row."""
-        bench = Bench(self.work, self.machine, fitted, sharpness)
+        bench = Bench(self.work, self.machine, fitted, sharpness, self.kernels)
         state = self._state(bench)
         out = np.empty(len(self.rows))
         for metric, places in self.metrics.items():
@@ -105,13 +108,13 @@ class Observations:
     parts: tuple[Part, ...]
 
     @classmethod
-    def of(cls, cases: list[Condition]) -> Self:
-        """The arrays of `cases`."""
+    def of(cls, cases: list[Condition], kernels: Kernels | None = None) -> Self:
+        """The arrays of `cases`; with `kernels` of as many rows, measured ones where they are known."""
         parts = []
         for regime in Regime:
             rows = np.array([i for i, case in enumerate(cases) if case.regime is regime], dtype=np.intp)
             if rows.size:
-                parts.append(Part.of(regime, rows, [cases[i] for i in rows]))
+                parts.append(Part.of(regime, rows, [cases[i] for i in rows], kernels))
         return cls(len(cases), [subject(case) for case in cases], tuple(parts))
 
     def expected(self, known: Calibration) -> Floats:

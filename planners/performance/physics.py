@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.performance.calibration import Parameters
+from planners.performance.kernels import Kernels
 from planners.performance.work import Work
 
 Floats = NDArray[np.float64]
@@ -48,6 +49,8 @@ class Bench:
     machine: Machine
     fitted: Parameters
     sharpness: float
+    kernels: Kernels | None = None
+    """Measured kernels' times, which stand in for traffic, arithmetic and all-reduces where they are known."""
 
     def step(self, batch: Floats, context: Floats) -> Floats:
         """Seconds for one token of each of `batch` sequences with `context` tokens, on all pipeline stages.
@@ -64,7 +67,11 @@ class Bench:
         arithmetic = micro * (2 * work.active() + attend) / (machine.tp * machine.peak * fitted.decode)
         host = work.layers * fitted.layer_us + fitted.step_us + micro * fitted.sequence_us
         hops = (machine.pp - 1) * _HOP_SECONDS
-        return self._join(traffic, arithmetic) + host * 1e-6 + hops + self._reduce(micro)
+        busy = self._join(traffic, arithmetic) + self._reduce(micro)
+        if self.kernels is not None:
+            measured = self.kernels.step(micro) * fitted.kernel_step
+            busy = np.where(np.isnan(measured), busy, measured)
+        return busy + host * 1e-6 + hops
 
     def prefill(self, prompts: Floats, length: Floats) -> Floats:
         """Seconds until `prompts` prompts of `length` tokens, begun together, have all been read."""
@@ -75,11 +82,21 @@ class Bench:
         traffic = passes * work.touched(each) * machine.weight / (machine.tp * machine.bandwidth * fitted.bandwidth)
         host = passes * (work.layers * fitted.eager_us + fitted.step_us)
         stages = (passes + machine.pp - 1) / (passes * machine.pp)
-        busy = self._join(traffic, prompts * self.arithmetic(length)) + host * 1e-6 + self._reduce(tokens)
-        return busy * stages + (machine.pp - 1) * _HOP_SECONDS
+        busy = self._join(traffic, prompts * self._flops_seconds(length)) + self._reduce(tokens)
+        if self.kernels is not None:
+            measured = self.kernels.prefill(prompts) * fitted.kernel_prompt
+            busy = np.where(np.isnan(measured), busy, measured)
+        return (busy + host * 1e-6) * stages + (machine.pp - 1) * _HOP_SECONDS
 
     def arithmetic(self, length: Floats) -> Floats:
-        """Seconds of arithmetic for one prompt of `length` tokens: what it takes from a step that others share."""
+        """Seconds that one prompt of `length` tokens takes from a step that others share."""
+        busy = self._flops_seconds(length)
+        if self.kernels is not None:
+            measured = self.kernels.more * self.fitted.kernel_prompt
+            busy = np.where(np.isnan(measured), busy, measured)
+        return busy
+
+    def _flops_seconds(self, length: Floats) -> Floats:
         work, machine = self.work, self.machine
         seen = np.minimum(length, work.window)
         attend = work.attend_full * length**2 / 2 + work.attend_window * (seen**2 / 2 + (length - seen) * seen)
