@@ -13,6 +13,7 @@ STRING_BYTES: Final = 64 * 1024
 DEPTH: Final = 32
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
+LONGEST_INT: Final = 19
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
@@ -36,7 +37,7 @@ def decode(raw: bytes, encoding: str | None = None) -> dict[str, Any]:
         raise AgentError(ErrorCode.INVALID_JSON, f"not JSON: {error}"[:200]) from error
     if not isinstance(value, dict):
         raise AgentError(ErrorCode.INVALID_JSON, "the body must be a JSON object")
-    _check_source(raw, _check_value(value, 1))
+    _check_source(raw, _members(value))
     return value
 
 
@@ -76,28 +77,26 @@ def inflate(raw: bytes, encoding: str | None) -> bytes:
     return plain
 
 
-def _check_value(value: Any, depth: int) -> int:  # noqa: ANN401 - this is where JSON is still anything
-    """How many members all objects in `value` have, checked for depth and length of strings."""
-    if isinstance(value, str):
-        if len(value) * 4 > STRING_BYTES and len(value.encode()) > STRING_BYTES:
-            raise AgentError(ErrorCode.TOO_LARGE, f"a string is longer than {STRING_BYTES} bytes")
-        return 0
-    if not isinstance(value, dict | list):
-        return 0
+def _members(value: Any, depth: int = 1) -> int:  # noqa: ANN401 - this is where JSON is still anything
+    """How many members all objects in `value` have together, checked for depth."""
     if depth > DEPTH:
         raise AgentError(ErrorCode.INVALID_JSON, f"nested deeper than {DEPTH}")
-    if isinstance(value, list):
-        return sum(_check_value(item, depth + 1) for item in value)
-    return len(value) + sum(_check_value(key, depth + 1) + _check_value(item, depth + 1) for key, item in value.items())
+    count, items = (len(value), value.values()) if isinstance(value, dict) else (0, value)
+    for item in items:
+        if isinstance(item, dict | list):
+            count += _members(item, depth + 1)
+    return count
 
 
 def _check_source(raw: bytes, members: int) -> None:
     """What the parser hides: it keeps the last of duplicate keys and turns integers that do not fit into floats."""
+    if len(raw) > STRING_BYTES and any(len(string) - 2 > STRING_BYTES for string in _STRING.findall(raw)):
+        raise AgentError(ErrorCode.TOO_LARGE, f"a string is longer than {STRING_BYTES} bytes")
     skeleton = _STRING.sub(b"", raw)
     if skeleton.count(b":") != members:
         raise AgentError(ErrorCode.INVALID_JSON, "an object has the same key twice")
     if _LONG_DIGITS.search(skeleton):
         for number in _NUMBER.findall(skeleton):
             digits = number.lstrip(b"-")
-            if digits.isdigit() and (len(digits) > 19 or not INT_MIN <= int(number) <= INT_MAX):  # noqa: PLR2004 - digits of 2**63
+            if digits.isdigit() and (len(digits) > LONGEST_INT or not INT_MIN <= int(number) <= INT_MAX):
                 raise AgentError(ErrorCode.INVALID_JSON, "an integer does not fit in 64 bits")

@@ -14,11 +14,11 @@ from acp.intake import Crashed, Intake
 from acp.large import fit
 from acp.ledger import patiently
 from acp.outbox import DeadLetter, Outbox
-from acp.reply import Reply
+from acp.reply import Reply, timed_out
 from acp.streams import CONSUMER
 from acp.subjects import Subjects
 from schemas.error import AgentError, ErrorCode
-from schemas.job import Sender
+from schemas.job import ANYBODY, Sender
 
 log = structlog.get_logger()
 BATCH = 16
@@ -37,7 +37,7 @@ class Inbox:
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop`."""
         queue = await self._bus.js.pull_subscribe_bind(CONSUMER, self._subjects.stream("inbox"))
-        while not stop.is_set():
+        while not stop.is_set() and not self._bus.closed.is_set():
             for message in await self._batch(queue):
                 try:
                     await self._read(message)
@@ -56,12 +56,16 @@ class Inbox:
 
     async def _read(self, message: Msg) -> None:
         verified = self._subjects.sender(message.subject)
-        sender = Sender(name=verified, verified=True) if verified else Sender()
+        sender = Sender(name=verified, verified=True) if verified else ANYBODY
         head = headers.read(message.headers)
         if head.request_key is None:
             head = head.model_copy(update={"message_id": f"inbox-{message.metadata.sequence.stream}"})
+        envelope = self._intake.classify(message.data, head)
         try:
-            reply = await self._intake.receive(message.data, head, sender)
+            async with asyncio.timeout(self._bus.settings.answer_s):
+                reply = await self._intake.receive(envelope, message.data, head, sender)
+        except TimeoutError:
+            reply = timed_out(self._bus.settings.answer_s)
         except Crashed as crash:
             if message.metadata.num_delivered < self._bus.settings.attempts:
                 await message.nak(delay=PAUSE_S * message.metadata.num_delivered)

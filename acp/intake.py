@@ -1,11 +1,10 @@
 """A message from any door in, its reply out: classify, validate, then answer at once or accept as a job."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from acp import headers
 from acp.acceptance import Acceptance
@@ -47,14 +46,23 @@ class Intake:
         self._outbox = outbox
         self.counts: Counter[str] = Counter()
 
-    async def receive(self, raw: bytes, head: Headers, sender: Sender) -> Reply | None:
-        """The reply to one message; None to a status, which is never answered.
+    def classify(self, raw: bytes, head: Headers) -> Envelope:
+        """The kind of a message, counted."""
+        envelope = classify(raw, head.encoding)
+        self.counts[envelope.kind] += 1
+        return envelope
+
+    def instant(self, envelope: Envelope) -> bool:
+        """Whether the answer needs no waiting, so that it is not worth a task of its own."""
+        route = self.routes.get(envelope.cmd or "")
+        return route is not None and route.instant
+
+    async def receive(self, envelope: Envelope, raw: bytes, head: Headers, sender: Sender) -> Reply | None:
+        """The reply to one classified message; None to a status, which is never answered.
 
         Raises:
             Crashed: where a handler failed unexpectedly.
         """
-        envelope = classify(raw, head.encoding)
-        self.counts[envelope.kind] += 1
         if envelope.kind is Kind.STATUS:
             await self._keep_status(envelope, raw, head, sender)
             return None
@@ -92,16 +100,7 @@ class Intake:
             subject = self._subjects.status(record.job)
             accepted = Accepted(accepted=record.job, state=record.state, status_subject=subject)
             return answered(accepted, command.respond_format, record.job)
-        answer = await self._answer(route.answer(command, sender))
-        return answered(answer, command.respond_format)
-
-    async def _answer(self, answer: Awaitable[BaseModel]) -> BaseModel:
-        try:
-            async with asyncio.timeout(self._settings.answer_s):
-                return await answer
-        except TimeoutError as error:
-            limit = self._settings.answer_s
-            raise AgentError(ErrorCode.TIMEOUT, f"no answer within {limit:g} s; try again") from error
+        return answered(await route.answer(command, sender), command.respond_format)
 
     async def _keep_status(self, envelope: Envelope, raw: bytes, head: Headers, sender: Sender) -> None:
         """Keep a peer's status where it names one of our jobs; others are only counted."""

@@ -48,6 +48,11 @@ def answered(answer: BaseModel, respond_format: RespondFormat, job: str | None =
     return Reply(body, status=202 if job else 200, job=job)
 
 
+def timed_out(limit_s: float) -> Reply:
+    """The reply where an answer took too long."""
+    return failed(AgentError(ErrorCode.TIMEOUT, f"no answer within {limit_s:g} s; try again"))
+
+
 def failed(error: AgentError, commands: tuple[str, ...] = ()) -> Reply:
     """The answer that `error` turns into."""
     body = ErrorReply.of(error, commands).model_dump_json(exclude_defaults=True).encode()

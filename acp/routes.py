@@ -21,6 +21,10 @@ class Route(Protocol):
     def summary(self) -> str:
         """One sentence for discovery."""
 
+    @property
+    def instant(self) -> bool:
+        """Whether its answer needs no waiting for anything."""
+
     def starts_job(self, command: Command) -> bool:
         """Whether this command takes time, so that it is accepted instead of answered."""
 

@@ -4,33 +4,26 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import structlog
-from nats.aio.msg import Msg
-from nats.micro import add_service
-from nats.micro.request import Request
-from nats.micro.service import Service as Micro
-from nats.micro.service import ServiceConfig
 
-from acp import headers, streams
+from acp import streams
 from acp.acceptance import Acceptance
 from acp.bus import Bus
 from acp.delegation import Delegation
+from acp.door import Door
 from acp.inbox import Inbox
-from acp.intake import Crashed, Intake
+from acp.intake import Intake
 from acp.job import Kit
 from acp.jobs import Jobs
 from acp.journal import Journal, Resender
-from acp.large import fit
 from acp.ledger import Ledger
-from acp.outbox import DeadLetter, Outbox
+from acp.outbox import Outbox
 from acp.routes import Routes
 from acp.selfcheck import check_permissions
 from acp.subjects import Subjects
 from acp.worker import Worker
 from schemas.error import AgentError, ErrorCode
-from schemas.job import Sender
 
 log = structlog.get_logger()
 
@@ -70,14 +63,17 @@ class Service:
     def __init__(self, backend: Backend, routes: Routes) -> None:
         self._bus = backend.bus
         self._settings = backend.bus.settings
-        self._subjects = Subjects(self._settings.agent)
         self.intake = backend.intake(routes)
+        self.door = Door(backend.bus, self.intake)
         self.worker = Worker(backend.bus, backend.kit, routes, f"{self._settings.agent}-{secrets.token_hex(4)}")
         self._inbox = Inbox(backend.bus, self.intake, backend.kit.outbox)
         self._resender = Resender(backend.bus, backend.kit.journal, backend.kit.ledger, backend.kit.outbox)
-        self._answering = asyncio.Semaphore(self._settings.answers_at_once)
-        self._tasks: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether this process answers right now: started, not draining, and the broker within reach."""
+        return self.ready.is_set() and self._bus.up
 
     async def run(self, stop: asyncio.Event, on_ready: "Callable[[Service], None]" = lambda _: None) -> None:
         """Serve until `stop` is set or the connection ends for good, then drain within `drain_s`.
@@ -85,87 +81,36 @@ class Service:
         Raises:
             AgentError: `unauthorized` where the broker does not let this agent in any more.
         """
-        micro = await self._open()
-        loops = [
-            asyncio.create_task(self.worker.run()),
-            asyncio.create_task(self._inbox.run(stop)),
-            asyncio.create_task(self._resender.run(stop)),
-        ]
-        self.ready.set()
-        on_ready(self)
-        log.info("ready", agent=self._settings.agent, worker=self.worker.name)
+        await self.door.open()
+        work = (self.worker.run(), self._inbox.run(stop), self._resender.run(stop), self.door.end_late_answers(stop))
+        loops = [asyncio.create_task(loop) for loop in work]
         ends = [asyncio.create_task(event.wait()) for event in (stop, self._bus.closed, self._bus.refused)]
-        await asyncio.wait([*loops, *ends], return_when=asyncio.FIRST_COMPLETED)
-        asked = stop.is_set()
-        self.ready.clear()
-        stop.set()
-        self.worker.draining.set()
-        for end in ends:
-            end.cancel()
-        if self._bus.up:
-            await micro.stop()
-        _, late = await asyncio.wait([*loops, *self._tasks], timeout=self._settings.drain_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        try:
+            self.ready.set()
+            on_ready(self)
+            log.info("ready", agent=self._settings.agent, worker=self.worker.name)
+            await asyncio.wait([*loops, *ends], return_when=asyncio.FIRST_COMPLETED)
+            locked_out = self._bus.closed.is_set() or self._bus.refused.is_set()
+            await self._drain(stop, loops)
+        finally:
+            self.ready.clear()
+            for task in (*loops, *ends):
+                task.cancel()
+            await asyncio.gather(*loops, *ends, return_exceptions=True)
         for loop in loops:
             if not loop.cancelled():
                 loop.result()
-        log.info("drained", cut_short=len(late))
-        if not asked:
+        if locked_out:
             raise AgentError(ErrorCode.UNAUTHORIZED, "NATS does not let this agent in any more; check its credentials")
 
-    @property
-    def healthy(self) -> bool:
-        """Whether this process answers right now: started, not draining, and the broker within reach."""
-        return self.ready.is_set() and self._bus.up
-
-    async def _open(self) -> Micro:
-        commands = ",".join(self.intake.routes)
-        config = ServiceConfig(
-            name=self._settings.agent,
-            version=version("inferwright"),
-            description="Makes self-hosted language models faster and cheaper without making them worse",
-            metadata={"protocol": "Agent Coordination Protocol", "commands": commands},
-        )
-        micro = await add_service(self._bus.nc, config)
-        for name, subject in (("cmd", self._subjects.command), ("cmd-verified", self._subjects.command_verified)):
-            await micro.add_endpoint(name=name, subject=subject, handler=self._request)
-        await self._bus.nc.flush()
-        return micro
-
-    async def _request(self, request: Request) -> None:
-        """Answer beside the other requests; when too many are open, the subscription's bounded queue holds the rest."""
-        await self._answering.acquire()
-        task = asyncio.create_task(self._respond(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._responded)
-
-    def _responded(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._answering.release()
-        if not task.cancelled() and task.exception() is not None:
-            log.error("no_reply", error=repr(task.exception()))
-
-    async def _respond(self, request: Request) -> None:
-        message: Msg = request._msg  # noqa: SLF001 - the public request hides the reply subject, which must be checked
-        verified = self._subjects.sender(message.subject)
-        sender = Sender(name=verified, verified=True) if verified else Sender()
-        head = headers.read(message.headers)
-        try:
-            reply = await self.intake.receive(message.data, head, sender)
-        except Crashed as crash:
-            reply = crash.reply
-        if reply is None:
-            return
-        reply = await fit(self._bus, reply)
-        if replyable(message.reply):
-            await self._bus.nc.publish(message.reply, reply.body, headers=reply.headers(self._settings.agent))
-        if reply.refused:
-            why = DeadLetter(reply.error or "", reply.detail)
-            await self.intake.bury(message.data, message.subject, message.headers, why)
-
-
-def replyable(reply: str) -> bool:
-    """Whether a reply may go there: never to the server's own subjects, a wildcard, or an agent's door (a loop)."""
-    return bool(reply) and not reply.startswith(("$", "acp.")) and not set("*> ") & set(reply)
+    async def _drain(self, stop: asyncio.Event, loops: list[asyncio.Task[None]]) -> None:
+        """Take nothing new, hand back what is unfinished, let open answers end."""
+        self.ready.clear()
+        stop.set()
+        self.worker.draining.set()
+        await self.door.close()
+        _, late = await asyncio.wait([*loops, *self.door.answering], timeout=self._settings.drain_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        log.info("drained", cut_short=len(late))

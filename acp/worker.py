@@ -49,7 +49,7 @@ class Worker:
     async def run(self) -> None:
         """Take jobs until draining, then hand back what is unfinished."""
         queue = await self._bus.js.pull_subscribe_bind(CONSUMER, self._subjects.stream("work"))
-        while not self.draining.is_set():
+        while not self.draining.is_set() and not self._bus.closed.is_set():
             await self._slots.acquire()
             message = await self._next(queue)
             if message is None:

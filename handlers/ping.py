@@ -11,4 +11,4 @@ async def answer(_: Ping, services: Services) -> Pong:
     return Pong(pong=services.agent)
 
 
-HANDLER = Handler(command=Ping, summary="Answers with the agent's name.", answer=answer)
+HANDLER = Handler(command=Ping, summary="Answers with the agent's name.", answer=answer, instant=True)

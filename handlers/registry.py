@@ -32,6 +32,8 @@ class Handler(Generic[C]):
     answer: Callable[[C, Services], Awaitable[BaseModel]] | None = None
     work: Callable[[C, JobContext, Services], Awaitable[Outcome]] | None = None
     starts_job: Callable[[C, Services], bool] = _never
+    instant: bool = False
+    """Whether `answer` never waits for anything and takes microseconds."""
 
     @property
     def available(self) -> bool:
@@ -62,6 +64,11 @@ class Bound:
         """One sentence for discovery."""
         return self.handler.summary
 
+    @property
+    def instant(self) -> bool:
+        """Whether the answer needs no waiting."""
+        return self.handler.instant
+
     def starts_job(self, command: Command) -> bool:
         """Whether this command is accepted instead of answered."""
         return self.handler.starts_job(command, self.services)
@@ -70,7 +77,8 @@ class Bound:
         """The immediate answer; raises AgentError."""
         if self.handler.answer is None:
             raise AgentError(ErrorCode.NOT_AVAILABLE, f"{command.cmd} is understood, but this version cannot do it yet")
-        return await self.handler.answer(command, replace(self.services, sender=sender))
+        same = sender is self.services.sender
+        return await self.handler.answer(command, self.services if same else replace(self.services, sender=sender))
 
     async def work(self, command: Command, job: JobContext) -> Outcome:
         """Carry the command out as a job; raises AgentError."""

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from handlers.workshop import Workshop
-from schemas.job import JobList, JobSummary, Sender
+from schemas.job import ANYBODY, JobList, JobSummary, Sender
 from schemas.status import JobState
-
-ANYBODY = Sender()
 
 
 class Jobs(Protocol):

@@ -15,6 +15,10 @@ class Sender(Record):
     verified: bool = False
 
 
+ANYBODY = Sender()
+"""Whoever the door cannot name."""
+
+
 class Outcome(BaseModel):
     """What a job came to; a handler adds what its command needs by subclassing."""
 

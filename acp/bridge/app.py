@@ -86,7 +86,8 @@ class Bridge:
             raise AgentError(ErrorCode.UNSUPPORTED_MEDIA, f"{request.content_type} is not application/json")
         async with asyncio.timeout(self._settings.http_timeout_s):
             body = await request.read()
-        reply = await service.intake.receive(body, headers.read(request.headers), request[SENDER])
+            head = headers.read(request.headers)
+            reply = await service.intake.receive(service.intake.classify(body, head), body, head, request[SENDER])
         if reply is None:
             return web.Response(status=204)
         if reply.refused:
