@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -23,8 +24,8 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def configure(level: str = "info", *, json: bool = True) -> None:
-    """Send structured log lines to standard error."""
+def configure(level: str = "info", *, json: bool = True, file: TextIO = sys.stderr) -> None:
+    """Send structured log lines to standard error, or to `file`."""
     renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
@@ -36,6 +37,6 @@ def configure(level: str = "info", *, json: bool = True) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file),
         cache_logger_on_first_use=True,
     )

@@ -10,6 +10,7 @@ from acp.bus import Bus
 from acp.routes import Routes
 from acp.service import Backend, Service
 from acp.settings import Settings
+from cli.places import workshop
 from executors.broker import urls_or_embedded
 from handlers.registry import bind, discover
 from handlers.services import Services
@@ -17,9 +18,14 @@ from handlers.services import Services
 MakeRoutes = Callable[[Settings, Backend], Routes]
 
 
+def own_services(settings: Settings, backend: Backend) -> Services:
+    """What this agent's handlers may use."""
+    return Services(settings.agent, backend.jobs, settings.runs_dir, workshop())
+
+
 def own_routes(settings: Settings, backend: Backend) -> Routes:
     """Every handler of this package with its services."""
-    return bind(discover(), Services(agent=settings.agent, jobs=backend.jobs, runs_dir=settings.runs_dir))
+    return bind(discover(), own_services(settings, backend))
 
 
 async def serve(
@@ -29,14 +35,15 @@ async def serve(
     ready: Callable[[Service], None] = lambda _: None,
     on_bridge: Callable[[Bridge], None] = lambda _: None,
     make_routes: MakeRoutes = own_routes,
+    signals: bool = True,
 ) -> None:
-    """Serve until `stop` is set or a signal asks for it; unfinished jobs are handed back.
+    """Serve until `stop` is set or, with `signals`, SIGINT or SIGTERM comes; unfinished jobs are handed back.
 
     Raises:
         AgentError: where the broker cannot be reached, refuses the credentials or denies what the agent needs.
     """
     stop = stop or asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         bridge = Bridge(settings)

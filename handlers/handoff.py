@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ValidationError
 
-from handlers import registry
+from handlers import optimize_inference
 from handlers.context import JobContext
 from handlers.registry import Handler
 from handlers.services import Services
@@ -27,34 +27,21 @@ def _request(command: HandoffReceived) -> OptimizeInference:
         raise AgentError(ErrorCode.INVALID_COMMAND, f"{field}: {first['msg']}") from error
 
 
-def _handler() -> Handler[OptimizeInference]:
-    handler = registry.discover().get("OPTIMIZE_INFERENCE")
-    if handler is None:
-        raise AgentError(ErrorCode.NOT_AVAILABLE, "hand-offs are understood, but this version cannot optimize yet")
-    return handler
-
-
-def starts_job(command: HandoffReceived) -> bool:
+def starts_job(command: HandoffReceived, services: Services) -> bool:
     """As the command in the context does."""
-    return _handler().starts_job(_request(command))
+    return optimize_inference.starts_job(_request(command), services)
 
 
 async def answer(command: HandoffReceived, services: Services) -> BaseModel:
     """The answer to the command in the context; a hand-off for another agent is refused."""
     if command.to_agent != services.agent:
         raise AgentError(ErrorCode.FORBIDDEN, f"this hand-off is for {command.to_agent}, and this is {services.agent}")
-    optimize = _handler()
-    if optimize.answer is None:
-        raise AgentError(ErrorCode.NOT_AVAILABLE, "OPTIMIZE_INFERENCE is not answered at once")
-    return await optimize.answer(_request(command), services)
+    return await optimize_inference.answer(_request(command), services)
 
 
-async def work(command: HandoffReceived, context: JobContext) -> Outcome:
+async def work(command: HandoffReceived, context: JobContext, services: Services) -> Outcome:
     """Carry the command in the context out."""
-    optimize = _handler()
-    if optimize.work is None:
-        raise AgentError(ErrorCode.NOT_AVAILABLE, "OPTIMIZE_INFERENCE is not carried out as a job")
-    return await optimize.work(_request(command), context)
+    return await optimize_inference.work(_request(command), context, services)
 
 
 HANDLER = Handler(

@@ -19,7 +19,7 @@ from schemas.job import Outcome, Sender
 C = TypeVar("C", bound=Command)
 
 
-def _never(_: Command) -> bool:
+def _never(_: Command, __: Services) -> bool:
     return False
 
 
@@ -30,8 +30,8 @@ class Handler(Generic[C]):
     command: type[C]
     summary: str
     answer: Callable[[C, Services], Awaitable[BaseModel]] | None = None
-    work: Callable[[C, JobContext], Awaitable[Outcome]] | None = None
-    starts_job: Callable[[C], bool] = _never
+    work: Callable[[C, JobContext, Services], Awaitable[Outcome]] | None = None
+    starts_job: Callable[[C, Services], bool] = _never
     instant: bool = False
     """Whether `answer` never waits for anything and takes microseconds."""
 
@@ -71,7 +71,7 @@ class Bound:
 
     def starts_job(self, command: Command) -> bool:
         """Whether this command is accepted instead of answered."""
-        return self.handler.starts_job(command)
+        return self.handler.starts_job(command, self.services)
 
     async def answer(self, command: Command, sender: Sender) -> BaseModel:
         """The immediate answer; raises AgentError."""
@@ -84,7 +84,7 @@ class Bound:
         """Carry the command out as a job; raises AgentError."""
         if self.handler.work is None:
             raise AgentError(ErrorCode.NOT_AVAILABLE, f"{command.cmd} is not carried out as a job")
-        return await self.handler.work(command, job)
+        return await self.handler.work(command, job, self.services)
 
 
 def discover(package: ModuleType = handlers) -> dict[str, Handler[Any]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from handlers.workshop import Workshop
 from schemas.job import ANYBODY, JobList, JobSummary, Sender
 from schemas.status import JobState
 
@@ -28,4 +29,5 @@ class Services:
     agent: str
     jobs: Jobs
     runs_dir: Path
+    workshop: Workshop
     sender: Sender = ANYBODY

@@ -101,6 +101,8 @@ class Relaxation(Record):
     needed: float
     unit: str
     strategy: str
+    jointly: bool = False
+    """Not enough alone: all relaxations marked so are needed together."""
 
 
 class Sensitivity(Record):

@@ -30,8 +30,11 @@ _UNITS: dict[Dimension, dict[str, float]] = {
     Dimension.MONEY: {"": 1, "usd": 1, "$": 1, "dollars": 1},
 }
 
+LONGEST = 64
+"""Characters of a quantity."""
+
 _SHAPE = re.compile(
-    r"\s*(?P<sign>[+-]?)\$?\s*(?P<number>\d[\d,_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)[\s_]*(?P<unit>\S{0,16})\s*"
+    r"\s*(?P<sign>[+-]?)\$?\s*(?P<number>\d[\d,_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)[\s_]*(?P<unit>\S{0,16}(?:\s\S{1,16})?)\s*"
 )
 
 
@@ -43,7 +46,7 @@ def parse_quantity(raw: object, dimension: Dimension) -> float:
     """
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         return float(raw)
-    match = _SHAPE.fullmatch(raw[:64]) if isinstance(raw, str) else None
+    match = _SHAPE.fullmatch(raw) if isinstance(raw, str) and len(raw) <= LONGEST else None
     factor = _factor(match["unit"], dimension) if match else None
     if match is None or factor is None:
         units = ", ".join(unit for unit in _UNITS[dimension] if unit)

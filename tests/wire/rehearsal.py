@@ -10,7 +10,7 @@ from acp.logs import configure
 from acp.routes import Routes
 from acp.service import Backend
 from acp.settings import Settings
-from cli.serve import own_routes, serve
+from cli.serve import own_routes, own_services, serve
 from handlers.context import JobContext
 from handlers.registry import Bound, Handler
 from handlers.services import Services
@@ -39,7 +39,7 @@ class Done(Record):
     step: int
 
 
-async def work(command: Rehearse, context: JobContext) -> Outcome:
+async def work(command: Rehearse, context: JobContext, _: Services) -> Outcome:
     """Leave one line per finished step in the job's directory."""
     for step in range(command.steps):
 
@@ -97,13 +97,13 @@ HANDLER = Handler(
     summary="Rehearses a job.",
     answer=answer,
     work=work,
-    starts_job=lambda command: not command.at_once,
+    starts_job=lambda command, _: not command.at_once,
 )
 
 
 def routes(settings: Settings, backend: Backend) -> Routes:
     """The agent's own commands and `REHEARSE`."""
-    services = Services(agent=settings.agent, jobs=backend.jobs, runs_dir=settings.runs_dir)
+    services = own_services(settings, backend)
     return {**own_routes(settings, backend), HANDLER.cmd: Bound(HANDLER, services)}
 
 

@@ -1,0 +1,121 @@
+"""How near predictions come on rows that the fit never saw; a table by class and by publication.
+
+    python -m benchmarks.accuracy [--write docs/accuracy.md]
+
+Pairs (a publication's model on an accelerator), models, accelerators and whole publications are held out in turn. The
+coverage is that of the shipped 90 % intervals, whose widths come from held-out pairs and models; accelerators and
+publications had no say in them.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.fit import FILES
+from benchmarks.fit_quality import held_out as quality_held_out
+from benchmarks.fit_quality import load_cases, verdicts
+from benchmarks.holdout import held_out
+from benchmarks.rows import Row, load
+from planners.performance.calibration import calibration
+from planners.performance.forecast import spread_of
+from planners.performance.kernels import Kernels
+from planners.performance.observe import Observations
+from planners.performance.silicon import available, kernels_of
+
+Floats = NDArray[np.float64]
+
+Z = 1.645
+WAYS = ("pair", "model", "accelerator", "source")
+GOALS = {
+    "throughput-kernel": "6 % / 20 %",
+    "throughput-elsewhere": "12 % / 40 %",
+    "tpot": "10 % / 25 %",
+    "ttft-unloaded": "18 % / 45 %",
+    "ttft-loaded": "18 % / 45 %",
+}
+HEAD = (
+    "| held out by | class | n | median | MAPE | P90 | bias | within 90 % interval |\n|---|---|---|---|---|---|---|---|"
+)
+
+
+def main() -> None:
+    """Print the tables; write them too where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, help="file to put the tables into, after its line `<!-- tables -->`")
+    target = parser.parse_args().write
+    text = "\n".join([*speed_tables(), *quality_table()])
+    print(text)
+    if target is not None:
+        kept = target.read_text(encoding="utf-8").split("<!-- tables -->")[0]
+        target.write_text(f"{kept}<!-- tables -->\n\n{text}\n", encoding="utf-8")
+
+
+def speed_tables() -> list[str]:
+    """Tables of the physics alone and, where it is installed, with the kernel database."""
+    rows = load(*FILES)
+    lines = ["## Physics alone", "", *_by_class(rows, None), "", "### By publication, pairs held out", ""]
+    lines += _by_publication(rows)
+    if available():
+        kernels = kernels_of([row.case for row in rows])
+        known = np.flatnonzero(~np.isnan(kernels.prompt))
+        lines += ["", "## With measured kernels (`silicon`), rows that the database knows", ""]
+        lines += _by_class([rows[i] for i in known], kernels.pick(known))
+    return lines
+
+
+def _by_class(rows: list[Row], kernels: Kernels | None) -> list[str]:
+    lines = [HEAD]
+    expected = Observations.of([row.case for row in rows], kernels).expected(calibration(silicon=kernels is not None))
+    errors = np.log(expected / [row.value for row in rows])
+    ways = {"nothing (in sample)": list(zip(rows, errors.tolist(), strict=True))}
+    ways |= {way: list(held_out(rows, way, kernels)) for way in WAYS}
+    for way, pairs in ways.items():
+        grouped = _grouped((row.kind, row, error) for row, error in pairs)
+        lines += [_line(way, f"{kind} ({GOALS[kind]})", found, kernels) for kind, found in grouped.items()]
+    return lines
+
+
+def _by_publication(rows: list[Row]) -> list[str]:
+    grouped = _grouped((f"{row.source}: {row.kind}", row, error) for row, error in held_out(rows, "pair"))
+    return [HEAD, *(_line("pair", name, found, None) for name, found in grouped.items())]
+
+
+def _grouped(pairs: Iterable[tuple[str, Row, float]]) -> dict[str, list[tuple[Row, float]]]:
+    found: dict[str, list[tuple[Row, float]]] = defaultdict(list)
+    for name, row, error in pairs:
+        found[name].append((row, error))
+    return dict(sorted(found.items()))
+
+
+def _line(way: str, name: str, pairs: list[tuple[Row, float]], kernels: Kernels | None) -> str:
+    errors = np.array([error for _, error in pairs])
+    sizes = np.abs(np.expm1(errors))
+    limits = np.array([Z * spread_of(row.case, silicon=kernels is not None) for row, _ in pairs])
+    held = np.mean(np.abs(errors) <= limits)
+    figures = f"{np.median(sizes):.1%} | {sizes.mean():.1%} | {np.quantile(sizes, 0.9):.1%} | {np.median(errors):+.3f}"
+    return f"| {way} | {name} | {len(pairs)} | {figures} | {held:.0%} |"
+
+
+def quality_table() -> list[str]:
+    """Verdicts at 2 % on held-out models and publications."""
+    cases = load_cases()
+    lines = ["", "## Quality: accept or reject at a loss of 2 %", ""]
+    lines += ["| held out by | rows | right | wrongly accepted | within 0.3 points of 2 % | right there | elsewhere |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for name, by in (("model", lambda case: case.model), ("publication", lambda case: case.group)):
+        pairs = quality_held_out(cases, by)
+        found = verdicts(pairs)
+        easy = (found["right"] * found["n"] - found["hard right"] * found["hard n"]) / (found["n"] - found["hard n"])
+        lines.append(
+            f"| {name} | {found['n']} | {found['right']:.1%} | {found['wrongly accepted']:.1%} | {found['hard n']} "
+            f"| {found['hard right']:.0%} | {easy:.1%} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""Fit the efficiencies of the physics to published measurements; write `planners/data/performance.json`.
+
+    python -m benchmarks.fit
+
+Least squares of the logarithms of predicted over measured, with a robust loss. Every effect has a normal prior around
+zero whose width depends on how specific the effect is, so that what few rows say stays small.
+"""
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.rows import Row, load
+from planners.performance.calibration import PARAMETERS, Calibration, Parameters
+from planners.performance.kernels import Kernels
+from planners.performance.observe import Observations
+from planners.performance.silicon import available, kernels_of
+
+Floats = NDArray[np.float64]
+
+OUT = Path(__file__).parents[1] / "planners" / "data" / "performance.json"
+FILES = ("perf_reference.csv", "silicon_rows.csv")
+SHARPNESS = 3.0
+NOISE = 0.10
+"""Logarithmic standard deviation of a measurement that the physics could not explain better: a year of versions."""
+
+BASE = {
+    "bandwidth": 0.75,
+    "cache": 0.6,
+    "prefill": 0.5,
+    "decode": 0.4,
+    "layer_us": 10.0,
+    "step_us": 500.0,
+    "sequence_us": 8.0,
+    "reduce_us": 10.0,
+    "link": 0.5,
+    "first_us": 3000.0,
+    "eager_us": 60.0,
+    "read_us": 1.0,
+    "kernel_step": 1.0,
+    "kernel_prompt": 1.1,
+    "stagger": 0.08,
+    "fill": 0.8,
+    "load": 0.9,
+    "ttft_tail": 2.0,
+    "tpot_tail": 1.15,
+}
+# Widths of the priors by the kind of effect; the part of a key before each "=" names its kind.
+WIDTHS = {
+    "engine": 0.5,
+    "family": 0.25,
+    "format": 0.3,
+    "trait": 0.3,
+    "variant": 0.3,
+    "engine|format": 0.2,
+    "engine|family": 0.2,
+    "family|format": 0.15,
+    "engine|trait": 0.2,
+    "variant|format": 0.2,
+    "variant|trait": 0.3,
+    "accelerator": 0.10,
+}
+_WHO = {"engine", "variant", "family", "engine|family", "trait"}
+APPLIES = {
+    "bandwidth": set(WIDTHS),
+    "cache": _WHO | {"engine|trait", "variant|trait"},
+    "prefill": set(WIDTHS),
+    "decode": set(WIDTHS),
+    "layer_us": _WHO | {"format", "engine|trait", "engine|format"},
+    "step_us": {"engine", "variant", "family"},
+    "sequence_us": {"engine", "variant", "family"},
+    "reduce_us": {"engine", "variant", "family", "trait"},
+    "link": {"engine", "family", "trait"},
+    "first_us": _WHO | {"engine|family"},
+    "eager_us": _WHO | {"engine|family"},
+    "read_us": _WHO,
+    "kernel_step": set(WIDTHS),
+    "kernel_prompt": set(WIDTHS),
+    "stagger": {"engine", "variant"},
+    "fill": _WHO | {"engine|trait", "format"},
+    "load": {"engine", "variant"},
+    "ttft_tail": {"engine", "variant"},
+    "tpot_tail": {"engine", "variant"},
+}
+BASE_WIDTH = 0.7
+ROUNDS = 18
+DELTA = 1e-3
+LONGEST = 0.5
+"""Longest step of a logarithm in one round."""
+TOLERATED = 0.25
+"""Logarithmic error beyond which a row counts less and less."""
+CROWDING = 0.25
+SERVED = 0.6
+"""Weight of rows of loaded servers: many layouts of few models by many hands, so each says less."""
+FEWEST = 3
+"""Rows that an effect must cover to be looked for."""
+COVERED, Z = 0.9, 1.645
+LEANS = 30.0
+"""Rows of an engine that weigh as much as all of its class in the spread."""
+LEAST = 0.004
+"""Effects smaller than this are left out."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One unknown: a parameter's base, or one of its effects."""
+
+    parameter: str
+    key: str
+    width: float
+
+
+def kind_of(key: str) -> str:
+    """The kind of an effect's key: `engine=vllm|format=fp8` is `engine|format`."""
+    return "|".join(part.split("=")[0] for part in key.split("|"))
+
+
+def slots(observations: Observations) -> list[Slot]:
+    """All unknowns that the rows can tell apart: of keys that cover the same rows, the most general one."""
+    covered: dict[str, list[int]] = defaultdict(list)
+    for row, subject in enumerate(observations.subjects):
+        for key in subject.keys():
+            covered[key].append(row)
+    ordered = sorted(covered, key=lambda key: (list(WIDTHS).index(kind_of(key)), key))
+    found = []
+    for name in PARAMETERS:
+        found.append(Slot(name, "", BASE_WIDTH))
+        seen = {tuple(range(observations.count))}
+        for key in ordered:
+            rows = tuple(covered[key])
+            if kind_of(key) in APPLIES[name] and len(rows) >= FEWEST and rows not in seen:
+                seen.add(rows)
+                found.append(Slot(name, key, WIDTHS[kind_of(key)]))
+    return found
+
+
+def fit(rows: list[Row], rounds: int = ROUNDS, kernels: Kernels | None = None) -> Calibration:
+    """The calibration that explains `rows` best within the priors: Gauss-Newton with reweighting (Cauchy loss)."""
+    observations = Observations.of([row.case for row in rows], kernels)
+    unknowns = slots(observations)
+    actual = np.log([row.value for row in rows])
+    trust = weights(rows) / NOISE
+    prior = np.diag([slot.width**-2.0 for slot in unknowns])
+    designs = _designs(observations, unknowns)
+    x = np.zeros(len(unknowns))
+    for turn in range(rounds):
+        tolerated = TOLERATED * max(1.0, 6.0 - turn)
+        logs = np.stack([design @ x[columns] for columns, design in designs])
+        left = actual - np.log(observations.values(_parameters(logs), SHARPNESS))
+        slopes = _slopes(observations, logs, actual - left)
+        robust = trust / np.sqrt(1 + (left / tolerated) ** 2)
+        jacobian = np.zeros((observations.count, len(unknowns)))
+        for (columns, design), slope in zip(designs, slopes, strict=True):
+            jacobian[:, columns] = design * (slope * robust)[:, None]
+        pull = jacobian.T @ (left * robust) - prior @ x
+        step = np.linalg.solve(jacobian.T @ jacobian + prior, pull)
+        x += np.clip(step, -LONGEST, LONGEST)
+    return _calibration(unknowns, x)
+
+
+def weights(rows: list[Row]) -> Floats:
+    """Square roots of how much each row counts: large groups of like rows count less than their number."""
+    sizes = Counter((row.source, row.kind, row.case.model.name) for row in rows)
+    found = np.array([sizes[row.source, row.kind, row.case.model.name] ** -CROWDING for row in rows])
+    served = np.array([row.source.startswith("silicon") for row in rows])
+    return found * np.where(served, SERVED, 1.0)
+
+
+def _designs(observations: Observations, unknowns: list[Slot]) -> list[tuple[slice, Floats]]:
+    """For each parameter its unknowns, and which of them enter each row's logarithm, shape (rows, its unknowns)."""
+    found = []
+    for name in PARAMETERS:
+        places = [i for i, slot in enumerate(unknowns) if slot.parameter == name]
+        index = {unknowns[i].key: i - places[0] for i in places}
+        design = np.zeros((observations.count, len(places)))
+        design[:, index[""]] = 1.0
+        for row, subject in enumerate(observations.subjects):
+            design[row, [index[key] for key in subject.keys() if key in index]] = 1.0
+        found.append((slice(places[0], places[-1] + 1), design))
+    return found
+
+
+def _parameters(logs: Floats) -> Parameters:
+    return Parameters(*(BASE[name] * np.exp(row) for name, row in zip(PARAMETERS, logs, strict=True)))
+
+
+def _slopes(observations: Observations, logs: Floats, at: Floats) -> list[Floats]:
+    """Derivatives of each row's logarithm by the logarithm of each parameter, by forward differences."""
+    found = []
+    for i in range(len(PARAMETERS)):
+        moved = logs.copy()
+        moved[i] += DELTA
+        found.append((np.log(observations.values(_parameters(moved), SHARPNESS)) - at) / DELTA)
+    return found
+
+
+def _calibration(unknowns: list[Slot], x: Floats) -> Calibration:
+    base: dict[str, float] = {}
+    effects: dict[str, dict[str, float]] = defaultdict(dict)
+    for slot, value in zip(unknowns, x, strict=True):
+        if not slot.key:
+            base[slot.parameter] = float(BASE[slot.parameter] * np.exp(value))
+        elif abs(value) >= LEAST:
+            effects[slot.parameter][slot.key] = round(float(value), 4)
+    return Calibration(base, dict(effects), {}, SHARPNESS)
+
+
+def main() -> None:
+    """Fit the physics, and where the kernel database is installed what comes on top of it; write the calibration.
+
+    Without the database the part for it stays as it was.
+    """
+    rows = load(*FILES)
+    old = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    record = {"sharpness": SHARPNESS, "physics": part(rows, None), "silicon": old.get("silicon", {})}
+    if available():
+        kernels = kernels_of([row.case for row in rows])
+        known = np.flatnonzero(~np.isnan(kernels.prompt))
+        record["silicon"] = part([rows[i] for i in known], kernels.pick(known))
+    OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def part(rows: list[Row], kernels: Kernels | None) -> dict[str, object]:
+    """One calibration as it is written: values, the spread of held-out rows, what is left over by group."""
+    from benchmarks.holdout import held_out  # noqa: PLC0415 - holding out fits in turn
+
+    known = fit(rows, kernels=kernels)
+    expected = Observations.of([row.case for row in rows], kernels).expected(known)
+    errors = np.log(expected / [row.value for row in rows])
+    residuals = {}
+    for name in sorted({(row.kind, row.source) for row in rows}):
+        left = errors[[i for i, row in enumerate(rows) if (row.kind, row.source) == name]]
+        residuals[" ".join(name)] = summary(left)
+        print(f"{' '.join(name):48s} {residuals[' '.join(name)]}", flush=True)
+    unseen = [pair for by in ("pair", "model") for pair in held_out(rows, by, kernels)]
+    return {
+        "base": {name: round(value, 5) for name, value in known.base.items()},
+        "spread": spreads(unseen),
+        "residuals": residuals,
+        "effects": known.effects,
+    }
+
+
+def summary(errors: Floats) -> dict[str, float]:
+    """Rows, median and 90th percentile of the absolute relative error, and the median of its logarithm."""
+    sizes = np.abs(np.expm1(errors))
+    figures = {"median": np.median(sizes), "p90": np.quantile(sizes, 0.9), "bias": np.median(errors)}
+    return {"rows": len(errors)} | {name: round(float(value), 3) for name, value in figures.items()}
+
+
+def spreads(errors: list[tuple[Row, float]]) -> dict[str, float]:
+    """Standard deviations of logarithms by class, and by class and engine, whose 90 % interval held 90 % of `errors`.
+
+    An engine with few rows leans on its class.
+    """
+    by_class: dict[str, list[float]] = defaultdict(list)
+    by_engine: dict[str, list[float]] = defaultdict(list)
+    for row, error in errors:
+        by_class[row.kind].append(abs(error))
+        by_engine[f"{row.kind}|{row.case.engine.partition('/')[0]}"].append(abs(error))
+    found = {kind: float(np.quantile(values, COVERED)) / Z for kind, values in by_class.items()}
+    for name, values in by_engine.items():
+        share = len(values) / (len(values) + LEANS)
+        own = float(np.quantile(values, COVERED)) / Z
+        found[name] = share * own + (1 - share) * found[name.partition("|")[0]]
+    return {name: round(value, 4) for name, value in sorted(found.items())}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Published measurements as conditions and values: the CSV files of `benchmarks/reference` in, what can be predicted out."""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from planners.catalog import find_hardware, find_model
+from planners.performance.published import Condition, UnreadableRowError, condition, kind_of
+from schemas.error import AgentError
+
+REFERENCE = Path(__file__).parent / "reference"
+
+# Cells that the reference's README names as anomalies of their source: llama.cpp F16 prompts on two accelerators.
+_ANOMALIES = {("L40S", "F16"), ("A100-SXM-80GB", "F16")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: its conditions, its value, and what it may be held out by."""
+
+    id: str
+    case: Condition
+    value: float
+    source: str
+
+    @property
+    def publisher(self) -> str:
+        """Who measured: groups that one publication split are one."""
+        return self.source.removesuffix("_latency")
+
+    @property
+    def kind(self) -> str:
+        """The class of the goals it is judged in."""
+        return kind_of(self.case)
+
+
+def load(*names: str) -> list[Row]:
+    """Every row of the named files whose model, accelerator and metric are known and which is no anomaly."""
+    return [row for name in names for row in _rows(_read(REFERENCE / name))]
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _rows(records: Iterable[dict[str, str]]) -> Iterator[Row]:
+    for record in records:
+        if not record["value"] or float(record["value"]) <= 0:
+            continue
+        if (record["hw_key"], record["precision"]) in _ANOMALIES and record["metric"].startswith("prefill"):
+            continue
+        try:
+            device = find_hardware(record["hw_key"])[0].accelerator
+            case = condition(record, find_model(record["model"]), device)
+        except (AgentError, UnreadableRowError):
+            continue
+        yield Row(record["id"], case, float(record["value"]), record["group"])
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The value below which `share` of `values` lie, by linear interpolation; NaN for none."""
+    if not values:
+        return math.nan
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)

@@ -1,0 +1,164 @@
+"""Fitted efficiencies: who runs what on which machine -> parameters of the physics, each a sum of logarithmic effects.
+
+A parameter's logarithm is its base plus the effects of the engine, the accelerator's family, the format's group, their
+pairs, the accelerator itself and traits of the model. An effect that was never observed is zero, so that an unseen
+accelerator inherits its family's behaviour. `benchmarks/fit.py` writes the values and their residuals.
+"""
+
+import json
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.hardware import Accelerator, AcceleratorKind
+from schemas.model import Attention, ModelFacts
+
+Floats = NDArray[np.float64]
+
+SLOW_LINK_GBS = 64.0
+"""PCIe and slower: all-reduces go through the host."""
+
+_FAMILIES = (
+    (r"a100|a800|a30\b", "ampere"),
+    (r"rtx.?30|rtx.?a\d|a6000|a10g?\b|a40\b|orin|jetson", "ampere-graphics"),
+    (r"\bl40s?\b|\bl4\b|rtx.?40|ada", "ada"),
+    (r"gh200|h100|h200|h800|h20\b", "hopper"),
+    (r"b200|b300|gb200|gb300", "blackwell"),
+    (r"rtx.?50|rtx.?pro", "blackwell-graphics"),
+    (r"mi\d{3}", "cdna"),
+    (r"rx.?\d{4}", "rdna"),
+    (r"inf|trn|trainium", "neuron"),
+    (r"tpu", "tpu"),
+    (r"arc|b60|battlemage", "xe"),
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the physics is multiplied with, one value for all rows or one a row; efficiencies are fractions."""
+
+    bandwidth: Floats
+    """Of the memory's published bandwidth when weights are streamed."""
+    cache: Floats
+    """Of the memory's published bandwidth when the KV cache is read."""
+    prefill: Floats
+    """Of the published arithmetic rate in prompts."""
+    decode: Floats
+    """Of the published arithmetic rate in decoding, where a few rows meet large matrices."""
+    layer_us: Floats
+    """Microseconds a layer costs beyond its traffic and arithmetic: launches, normalisation, small kernels."""
+    step_us: Floats
+    """Microseconds a step costs the host: scheduling, sampling, detokenising."""
+    sequence_us: Floats
+    """Microseconds of a step for each sequence in it."""
+    reduce_us: Floats
+    """Microseconds to start one all-reduce among tensor-parallel ranks."""
+    link: Floats
+    """Of the published link bandwidth in all-reduces."""
+    first_us: Floats
+    """Microseconds between a request and the start of its prompt on an idle server."""
+    eager_us: Floats
+    """Microseconds a layer costs in a pass over prompts, which engines do not capture into graphs."""
+    read_us: Floats
+    """Microseconds the host takes for each prompt token: tokenising, copying, filling block tables."""
+    kernel_step: Floats
+    """A decoding step over its measured kernels."""
+    kernel_prompt: Floats
+    """A pass over prompts over its measured kernels."""
+    stagger: Floats
+    """Share of the others' prompts that a new request waits for on a loaded server (0: all spread over decoding)."""
+    fill: Floats
+    """Sequences in flight on a saturated server, as a share of what memory and limits allow."""
+    load: Floats
+    """Sequences that a tuned server admits, as a share of those at which it would just miss its latency limit."""
+    ttft_tail: Floats
+    """99th percentile over median of the time to the first token under Poisson arrivals."""
+    tpot_tail: Floats
+    """99th percentile over median of the time per output token under Poisson arrivals."""
+
+
+PARAMETERS = tuple(field.name for field in fields(Parameters))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who runs what: the names by which effects are looked up."""
+
+    engine: str
+    variant: str
+    family: str
+    group: str
+    accelerator: str
+    traits: tuple[str, ...] = ()
+
+    def keys(self) -> tuple[str, ...]:
+        """Names of all effects that apply, general ones first."""
+        names = [
+            f"engine={self.engine}",
+            f"family={self.family}",
+            f"format={self.group}",
+            f"engine={self.engine}|format={self.group}",
+            f"engine={self.engine}|family={self.family}",
+            f"family={self.family}|format={self.group}",
+            f"accelerator={self.accelerator}",
+        ]
+        names += [key for trait in self.traits for key in (f"trait={trait}", f"engine={self.engine}|trait={trait}")]
+        if self.variant:
+            variant = f"variant={self.engine}/{self.variant}"
+            names += [variant, f"{variant}|format={self.group}"]
+            names += [f"{variant}|trait={trait}" for trait in self.traits]
+        return tuple(names)
+
+
+def family(accelerator: Accelerator) -> str:
+    """The family whose kernels an accelerator shares."""
+    if accelerator.kind is AcceleratorKind.CPU:
+        arm = (
+            "arm" in accelerator.vendor.lower() or "apple" in accelerator.key.lower() or "neon" in accelerator.features
+        )
+        return "cpu-amx" if "amx" in accelerator.features else "cpu-arm" if arm else "cpu-x86"
+    if accelerator.kind is AcceleratorKind.UNIFIED and "apple" in accelerator.vendor.lower():
+        return "apple"
+    text = f"{accelerator.key} {accelerator.name}".lower().replace("-", " ").replace("_", " ")
+    return next((name for pattern, name in _FAMILIES if re.search(pattern, text)), accelerator.vendor.lower())
+
+
+def traits(model: ModelFacts, accelerator: Accelerator) -> tuple[str, ...]:
+    """What in a model's shape or in the links kernels treat specially."""
+    moe = ("moe",) if model.experts is not None else ()
+    latent = ("latent",) if model.latent is not None else ()
+    grouped = ("grouped",) if model.attention in {Attention.GQA, Attention.MQA} else ()
+    return moe + latent + grouped + (("slow-link",) if accelerator.link_gbs <= SLOW_LINK_GBS else ())
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Base values and effects of all parameters, and the spread of what was left over."""
+
+    base: dict[str, float]
+    effects: dict[str, dict[str, float]]
+    spread: dict[str, float]
+    sharpness: float
+    """Exponent of the norm that joins traffic and arithmetic: high means perfect overlap."""
+
+    def parameters(self, subjects: list[Subject]) -> Parameters:
+        """Parameters of `subjects`, arrays of shape (len(subjects),)."""
+        keys = [subject.keys() for subject in subjects]
+        values = []
+        for name in PARAMETERS:
+            known = self.effects.get(name, {})
+            logs = [sum(known.get(key, 0.0) for key in row) for row in keys]
+            values.append(self.base[name] * np.exp(np.array(logs, dtype=np.float64)))
+        return Parameters(*values)
+
+
+@cache
+def calibration(*, silicon: bool = False) -> Calibration:
+    """The shipped calibration: of physics alone, or of what comes on top of measured kernels."""
+    raw = json.loads(files("planners").joinpath("data/performance.json").read_text(encoding="utf-8"))
+    part = raw["silicon"] if silicon else raw["physics"]
+    return Calibration(part["base"], part["effects"], part["spread"], raw["sharpness"])

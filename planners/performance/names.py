@@ -1,0 +1,47 @@
+"""Engines as benchmarks write them in; our name, with a variant after a slash where its efficiency differs, out."""
+
+import re
+
+_ENGINES = (
+    (r"ik_llama", "ik_llama.cpp"),
+    (r"llama\.?cpp|llamacpp", "llama.cpp"),
+    (r"optimum.?nvidia", "optimum-nvidia"),
+    (r"tensorrt|trt", "tensorrt-llm"),
+    (r"vllm", "vllm"),
+    (r"sglang", "sglang"),
+    (r"text.generation.inference|\btgi\b", "tgi"),
+    (r"ipex", "ipex"),
+    (r"gemv", "autoawq/gemv"),
+    (r"autoawq", "autoawq"),
+    (r"autogptq", "autogptq"),
+    (r"neuronx?", "neuron"),
+    (r"lmdeploy|turbomind", "lmdeploy"),
+    (r"mlc", "mlc"),
+    (r"exllama\s?v2|exllamav2", "exllamav2"),
+    (r"exllama", "exllama"),
+    (r"ctransformers", "ctransformers"),
+    (r"ctranslate", "ctranslate2"),
+    (r"deepspeed", "deepspeed"),
+    (r"lightning", "lightning"),
+    (r"onnx", "onnxruntime"),
+    (r"openvino", "openvino"),
+    (r"jetstream|maxtext", "jetstream"),
+    (r"transformers", "transformers"),
+    (r"pytorch", "pytorch"),
+)
+
+
+def engine_of(framework: str, *, suite: bool = False) -> str:
+    """Our name of the engine that a benchmark calls `framework`; systems tuned for a suite are a variant."""
+    text = framework.lower()
+    name = next((ours for pattern, ours in _ENGINES if re.search(pattern, text)), text.split()[0] if text else "other")
+    if suite and name in {"tensorrt-llm", "vllm", "pytorch"}:
+        return f"{name}/mlperf"
+    version = re.search(r"(\d+)\.(\d+)", text)
+    if name == "tensorrt-llm" and version and int(version[1]) == 0:
+        return f"{name}/static"
+    if name == "vllm" and version and int(version[1]) == 0 and int(version[2]) < 6:  # noqa: PLR2004 - V1 scheduler era
+        return f"{name}/early"
+    if name in {"tensorrt-llm", "vllm"} and version is None:
+        return f"{name}/undated"
+    return name

@@ -1,0 +1,122 @@
+"""Rooflines of prompts and of decoding steps: work, machine, fitted efficiencies -> seconds. Arrays of one shape.
+
+Traffic and arithmetic overlap: their times are joined by a p-norm (p = `sharpness`). Launches, host work and
+communication come on top. All-reduce after Megatron-LM (arXiv 1909.08053, two a layer) with a ring's 2 (n - 1) / n
+volume; pipelining after GPipe (arXiv 1811.06965); roofline after Williams et al. (CACM 2009).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planners.performance.calibration import Parameters
+from planners.performance.kernels import Kernels
+from planners.performance.work import Work
+
+Floats = NDArray[np.float64]
+
+_REDUCES = 2.0
+_ACTIVATION_BYTES = 2.0
+_HOP_SECONDS = 20e-6
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One accelerator and how many of them share a model; every field is an array of shape (rows,).
+
+    Bandwidth and link in bytes per second, `peak` in FLOP per second for the format's arithmetic, `weight` and `cell`
+    in bytes per parameter and per cached element.
+    """
+
+    bandwidth: Floats
+    peak: Floats
+    link: Floats
+    memory: Floats
+    weight: Floats
+    cell: Floats
+    tp: Floats
+    pp: Floats
+    chunk: Floats
+    """Prompt tokens of one pass at the most."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Rows of a model on a machine with its efficiencies: everything that does not depend on the load."""
+
+    work: Work
+    machine: Machine
+    fitted: Parameters
+    sharpness: float
+    kernels: Kernels | None = None
+    """Measured kernels' times, which stand in for traffic, arithmetic and all-reduces where they are known."""
+
+    def step(self, batch: Floats, context: Floats) -> Floats:
+        """Seconds for one token of each of `batch` sequences with `context` tokens, on all pipeline stages.
+
+        With pipeline stages the batch is cut into as many micro-batches, which follow each other.
+        """
+        work, machine, fitted = self.work, self.machine, self.fitted
+        micro = np.maximum(batch / machine.pp, 1.0)
+        traffic = work.touched(micro) * machine.weight / (machine.tp * machine.bandwidth * fitted.bandwidth)
+        copies = np.minimum(machine.tp, work.kv_heads)
+        cached = work.kv_elements(context) * machine.cell
+        traffic = traffic + micro * cached / (copies * machine.bandwidth * fitted.cache)
+        attend = work.attend_decode * context + work.attend_window * np.minimum(context, work.window)
+        arithmetic = micro * (2 * work.active() + attend) / (machine.tp * machine.peak * fitted.decode)
+        host = work.layers * fitted.layer_us + fitted.step_us + micro * fitted.sequence_us
+        hops = (machine.pp - 1) * _HOP_SECONDS
+        busy = self._join(traffic, arithmetic) + self._reduce(micro)
+        if self.kernels is not None:
+            measured = self.kernels.step(micro) * fitted.kernel_step
+            busy = np.where(np.isnan(measured), busy, measured)
+        return busy + host * 1e-6 + hops
+
+    def prefill(self, prompts: Floats, length: Floats) -> Floats:
+        """Seconds until `prompts` prompts of `length` tokens, begun together, have all been read."""
+        work, machine, fitted = self.work, self.machine, self.fitted
+        tokens = prompts * length
+        passes = np.maximum(np.ceil(tokens / machine.chunk), 1.0)
+        each = np.minimum(tokens, machine.chunk)
+        traffic = passes * work.touched(each) * machine.weight / (machine.tp * machine.bandwidth * fitted.bandwidth)
+        host = passes * (work.layers * fitted.eager_us + fitted.step_us)
+        stages = (passes + machine.pp - 1) / (passes * machine.pp)
+        busy = self._join(traffic, prompts * self._flops_seconds(length)) + self._reduce(tokens)
+        if self.kernels is not None:
+            measured = self.kernels.prefill(prompts) * fitted.kernel_prompt
+            busy = np.where(np.isnan(measured), busy, measured)
+        return (busy + host * 1e-6) * stages + (machine.pp - 1) * _HOP_SECONDS
+
+    def arithmetic(self, length: Floats) -> Floats:
+        """Seconds that one prompt of `length` tokens takes from a step that others share."""
+        busy = self._flops_seconds(length)
+        if self.kernels is not None:
+            measured = self.kernels.more * self.fitted.kernel_prompt
+            busy = np.where(np.isnan(measured), busy, measured)
+        return busy
+
+    def _flops_seconds(self, length: Floats) -> Floats:
+        work, machine = self.work, self.machine
+        seen = np.minimum(length, work.window)
+        attend = work.attend_full * length**2 / 2 + work.attend_window * (seen**2 / 2 + (length - seen) * seen)
+        flops = 2 * (work.active() - work.head) * length + 2 * work.head + attend
+        return flops / (machine.tp * machine.peak * self.fitted.prefill)
+
+    def first_token(self, prompts: Floats, length: Floats) -> Floats:
+        """Seconds until the first token of `prompts` prompts that arrive together at an idle engine."""
+        return self.prefill(prompts, length) + (self.fitted.first_us + prompts * length * self.fitted.read_us) * 1e-6
+
+    def _reduce(self, tokens: Floats) -> Floats:
+        """Seconds of all-reduces for a pass of `tokens` tokens; none without tensor parallelism."""
+        machine = self.machine
+        volume = tokens * self.work.hidden * _ACTIVATION_BYTES * 2 * (machine.tp - 1) / machine.tp
+        one = self.fitted.reduce_us * 1e-6 + volume / (machine.link * self.fitted.link)
+        return np.where(machine.tp > 1, _REDUCES * self.work.layers * one, 0.0)
+
+    def _join(self, first: Floats, second: Floats) -> Floats:
+        """The p-norm of two times: their maximum where one dominates, more where they meet."""
+        top = np.maximum(first, second)
+        ratio = np.minimum(first, second) / top
+        joined: Floats = top * (1 + ratio**self.sharpness) ** (1 / self.sharpness)
+        return joined

@@ -1,0 +1,252 @@
+"""A row of a published benchmark, as text, in; the conditions it was measured under out: model, layout, load, metric."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from planners.performance.datasets import DATASETS, DataSet, dataset_of
+from planners.performance.formats import formats
+from planners.performance.names import engine_of
+from schemas.hardware import Accelerator, AcceleratorKind
+from schemas.model import ModelFacts
+
+
+class Regime(StrEnum):
+    """How requests reach the engine."""
+
+    STATIC = "static"
+    """A batch at once, the next when all have ended."""
+    LOOP = "loop"
+    """A fixed number of open requests, each replaced when it ends."""
+    QUEUED = "queued"
+    """Everything is queued at once."""
+    POISSON = "poisson"
+    """Arrivals at the highest rate that meets the benchmark's limits."""
+
+
+class Metric(StrEnum):
+    """What was measured."""
+
+    DECODE = "decode"
+    PREFILL = "prefill"
+    TTFT = "ttft"
+    TPOT = "tpot"
+    OUTPUT = "output"
+    REQUESTS = "requests"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One measurement's conditions. Tokens per request; `batch` open or batched requests (0: as many as fit)."""
+
+    model: ModelFacts
+    accelerator: Accelerator
+    engine: str
+    weight_format: str
+    kv_format: str
+    count: int
+    tp: int
+    pp: int
+    replicas: int
+    threads: int
+    length: float
+    output: float
+    beams: int
+    batch: float
+    regime: Regime
+    metric: Metric
+    tail: bool
+    """Whether the metric is a 99th percentile."""
+    per_device: bool
+    limit_ttft: float
+    limit_tpot: float
+    """The benchmark's limits in seconds, for Poisson arrivals."""
+
+
+class UnreadableRowError(ValueError):
+    """Why a row cannot be predicted."""
+
+
+_METRICS = (
+    (r"^decode_tok", Metric.DECODE),
+    (r"^prefill_tok", Metric.PREFILL),
+    (r"^ttft|^time_to_first|^first_token", Metric.TTFT),
+    (r"^tpot|^itl|^inter_token|^time_per_output", Metric.TPOT),
+    (r"^samples_per_s|^requests?_per_s|^rps|^req", Metric.REQUESTS),
+    (r"throughput|^output_tok|^tok_s|^tokens_per_s", Metric.OUTPUT),
+)
+_LOOPED = frozenset({"vllm", "sglang", "tgi"})
+_LAYER_SPLIT = frozenset({"llama.cpp", "exllama", "exllamav2", "autoawq", "transformers", "ctransformers"})
+_ONE = 1.0
+
+
+def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) -> Condition:
+    """The conditions of `row`, whose columns are those of `perf_reference.csv`.
+
+    Raises:
+        UnreadableRowError: with the reason.
+    """
+    name = row["metric"].lower()
+    metric = next((metric for pattern, metric in _METRICS if re.search(pattern, name)), None)
+    if metric is None:
+        raise UnreadableRowError(f"metric {row['metric']!r} is not a speed")
+    data = dataset_of(row)
+    engine = engine_of(row["framework"], suite=data is not None)
+    device = _variant(accelerator, row)
+    count = int(_number(row["accel_count"], _ONE))
+    weight, cell = _formats(row["precision"], engine, device, row["model"])
+    tp, pp, replicas = _shape(row, engine, count, device, model, weight)
+    length, output = _lengths(row, name, data)
+    regime, batch = _load(row, name, engine, data)
+    kind = "interactive" if "interactive" in name else "server"
+    limits = data.limits.get(kind, data.limits["server"]) if data else (2.0, 0.2)
+    if "link" not in row.get("note", "") and re.search(r";\s*PCIe", row.get("note", "")) and device.link_gbs > _PCIE:
+        device = device.model_copy(update={"link_gbs": _PCIE})
+    return Condition(
+        model=model,
+        accelerator=device,
+        engine=engine,
+        weight_format=weight,
+        kv_format=cell,
+        count=count,
+        tp=tp,
+        pp=pp,
+        replicas=replicas,
+        threads=int(_number(re.sub(r"^threads=", "", row["tp"]), 0)) if row["tp"].startswith("threads") else 0,
+        length=length,
+        output=output,
+        beams=data.beams if data else 1,
+        batch=batch,
+        regime=regime,
+        metric=metric,
+        tail="p99" in name,
+        per_device="per_gpu" in name or "per_device" in name,
+        limit_ttft=limits[0],
+        limit_tpot=limits[1],
+    )
+
+
+_PCIE = 32.0
+_GIGABYTES = re.compile(r"(\d{2,3})\s*GB")
+_BIGGER = {("GH200", 144): (144.0, 4900.0)}
+"""Memory (GB) and bandwidth (GB/s) of parts that share a key with a smaller one; NVIDIA GH200 datasheet (HBM3e)."""
+
+
+def _variant(device: Accelerator, row: dict[str, str]) -> Accelerator:
+    """The part with the memory that the row names, where parts of different memory share a key."""
+    for text in re.findall(_GIGABYTES, f"{row.get('hardware', '')} {row.get('note', '')}"):
+        memory = _BIGGER.get((device.key, int(text)))
+        if memory:
+            return device.model_copy(update={"memory_gb": memory[0], "bandwidth_gbs": memory[1]})
+    return device
+
+
+def _formats(precision: str, engine: str, device: Accelerator, model: str) -> tuple[str, str]:
+    """Weight and KV format of a published precision, in our names."""
+    name = precision.strip().upper().replace(" - SMALL", "_S").replace(" - MEDIUM", "_M").split(" - ")[0].strip()
+    base = engine.partition("/")[0]
+    gguf = base in {"llama.cpp", "ik_llama.cpp", "ctransformers"}
+    if "ACT /" in name:
+        name = name.split("/")[-1].strip()
+    four = {"vllm": "AWQ-INT4", "autoawq": "AWQ-INT4", "ipex": "AWQ-INT4", "autogptq": "GPTQ-INT4"}
+    four |= {"exllama": "GPTQ-INT4", "exllamav2": "GPTQ-INT4", "transformers": "NF4", "tensorrt-llm": "AWQ-INT4"}
+    alias = {
+        "INT4": "Q4_K_M" if gguf else four.get(base, "INT4"),
+        "INT8": "Q8_0" if gguf else "INT8",
+        "INT4-AWQ": "AWQ-INT4",
+        "AWQ": "AWQ-INT4",
+        "INT4-GPTQ": "GPTQ-INT4",
+        "GPTQ": "GPTQ-INT4",
+        "W4A16": "GPTQ-INT4",
+        "W4A8-AWQ": "W4A8",
+        "FP4": "MXFP4" if "oss" in model.lower() else "NVFP4",
+        "F16": "F16" if gguf else "FP16",
+        "FP16": "F16" if gguf else "FP16",
+        "BF16": "BF16",
+        "SMOOTHQUANT": "W8A8",
+        "W8A8": "W8A8",
+        "": "INT8" if device.kind is AcceleratorKind.CPU else "FP8" if "fp8" in device.tflops else "FP16",
+    }
+    known = {key.upper(): key for key in formats()}
+    found = alias.get(name) or known.get(name) or known.get(name.replace("-", "_"))
+    if found is None:
+        raise UnreadableRowError(f"precision {precision!r} is not known")
+    low = found in {"FP8", "NVFP4", "W4A8"} and base == "tensorrt-llm"
+    return found, "FP8" if low or (found == "FP8" and engine.endswith("/mlperf")) else "FP16"
+
+
+def _shape(
+    row: dict[str, str], engine: str, count: int, device: Accelerator, model: ModelFacts, weight: str
+) -> tuple[int, int, int]:
+    """Tensor and pipeline parallelism of one replica, and replicas.
+
+    A suite's vendors run as many replicas as memory allows; elsewhere the accelerators beyond `tp` are a pipeline.
+    """
+    text = row["tp"].strip()
+    base = engine.partition("/")[0]
+    if base == "neuron":
+        return count, 1, 1
+    if base in _LAYER_SPLIT:
+        return 1, count, 1
+    if engine.endswith("/mlperf"):
+        weights = model.parameters * formats()[weight].bits / 8e9
+        need = 1
+        while need < count and weights > _WEIGHT_SHARE * need * device.memory_gb:
+            need *= 2
+        need = min(need, count)
+        return need, 1, max(count // need, 1)
+    if not text.isdigit() or int(text) == 0:
+        return count, 1, 1
+    tp = min(int(text), count)
+    return tp, max(count // tp, 1), 1
+
+
+_WEIGHT_SHARE = 0.72
+"""Weights beyond this share of memory leave too little for the KV cache of a large batch."""
+
+
+def _lengths(row: dict[str, str], metric: str, data: DataSet | None) -> tuple[float, float]:
+    """Mean prompt and answer, in tokens; from the data set where the row names one."""
+    if data is not None:
+        return data.prompt, data.answer
+    length = _number(row["isl"], 0.0)
+    output = _number(row["osl"], 1.0)
+    size = re.search(r"prefill_tok_s_(\d+)", metric)
+    if size:
+        length = float(size[1])
+    return max(length, 1.0), max(output, 1.0)
+
+
+def _load(row: dict[str, str], metric: str, engine: str, data: DataSet | None) -> tuple[Regime, float]:
+    """How requests arrived, and how many were open."""
+    text = row["batch_or_concurrency"].strip().lower()
+    if data is not None and data is not DATASETS["sharegpt"]:
+        poisson = text.startswith(("server", "interactive")) or "server" in metric or "interactive" in metric
+        return (Regime.POISSON if poisson else Regime.QUEUED), 0.0
+    number = re.search(r"\d+(\.\d+)?", text)
+    if "inf" in text or "max" in text or number is None:
+        return Regime.QUEUED, 0.0
+    batch = max(float(number[0]), 1.0)
+    loop = engine.partition("/")[0] in _LOOPED or engine == "tensorrt-llm" or "concurren" in text or data is not None
+    return (Regime.LOOP if loop else Regime.STATIC), batch
+
+
+def _number(text: str, default: float) -> float:
+    """The first number in a cell, or the default."""
+    found = re.search(r"\d+(\.\d+)?", text.replace(",", ""))
+    return float(found[0]) if found else default
+
+
+def kind_of(case: Condition) -> str:
+    """The class of speeds that a row belongs to: errors and spreads are kept for each."""
+    if case.metric is Metric.TPOT:
+        return "tpot"
+    if case.metric is Metric.TTFT:
+        return "ttft-loaded" if case.regime in {Regime.LOOP, Regime.POISSON} else "ttft-unloaded"
+    return "throughput-kernel" if has_kernels(case.engine, case.accelerator.key) else "throughput-elsewhere"
+
+
+def has_kernels(engine: str, accelerator: str) -> bool:
+    """Whether a database of measured kernels covers the engine and the accelerator: data-centre NVIDIA."""
+    served = engine.partition("/")[0] in {"tensorrt-llm", "vllm", "sglang"}
+    return served and accelerator.startswith(("A100", "H100", "H200", "GH200", "B200", "B300", "GB200", "L40S"))

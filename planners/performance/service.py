@@ -1,0 +1,94 @@
+"""Steady state of a server that batches continuously: step times -> TTFT, TPOT, tokens per second, sequences that fit.
+
+A closed loop of `batch` sequences does one prompt and `output` tokens for each, so a round lasts
+`batch * prompt + output * step`. Of the others' prompts a share delays the first token and the rest the later ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planners.performance.physics import Bench
+
+Floats = NDArray[np.float64]
+
+_USABLE = 0.92
+_RUNTIME_BYTES = 2e9
+_SEQUENCES = 2048.0
+"""Sequences in flight per accelerator at the most: the engines' usual limit where throughput is all that counts."""
+_LONGEST_QUEUE = 8.0
+"""Rounds a request waits at the most: beyond it a deployment would have been laid out otherwise."""
+_RESERVED = 0.85
+"""Share of the answer for which room must be free: between the mean (half) and no eviction ever (all)."""
+_BISECTIONS = 12
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Seconds, and output tokens per second of one replica; arrays of shape (rows,)."""
+
+    ttft: Floats
+    tpot: Floats
+    output: Floats
+
+
+def capacity(bench: Bench, context: Floats) -> Floats:
+    """Sequences of `context` tokens whose KV cache fits beside the weights; at least one."""
+    work, machine = bench.work, bench.machine
+    weights = (work.always + work.head + work.experts) * machine.weight
+    free = machine.tp * machine.pp * (machine.memory * _USABLE - _RUNTIME_BYTES) - weights
+    copies = machine.tp / np.minimum(machine.tp, work.kv_heads)
+    return np.maximum(free / (work.kv_elements(context) * machine.cell * copies), 1.0)
+
+
+def room(bench: Bench, length: Floats, output: Floats) -> Floats:
+    """Requests of `length` and `output` tokens that a scheduler admits beside each other."""
+    return capacity(bench, length + _RESERVED * output)
+
+
+def static(bench: Bench, batch: Floats, length: Floats, output: Floats) -> Steady:
+    """All prompts begin together, all sequences end together."""
+    ttft = bench.first_token(batch, length)
+    tpot = bench.step(batch, length + output / 2)
+    return Steady(ttft, tpot, batch * output / (ttft + (output - 1) * tpot))
+
+
+def continuous(bench: Bench, batch: Floats, length: Floats, output: Floats) -> Steady:
+    """A closed loop of `batch` sequences, each replaced when it ends; those that do not fit wait their turn."""
+    fits = np.minimum(batch, room(bench, length, output))
+    fits = np.maximum(fits, batch / _LONGEST_QUEUE)
+    state = _in_flight(bench, fits, length, output, np.ones_like(fits))
+    waiting = (batch / fits - 1) * fits * output / state.output
+    return Steady(state.ttft + waiting, state.tpot, state.output)
+
+
+def queued(bench: Bench, length: Floats, output: Floats, beams: Floats) -> Steady:
+    """Everything queued at once: as many sequences in flight as memory and the engine's limits let in."""
+    fits = np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
+    return _in_flight(bench, np.maximum(fits, 1.0), length, output, beams)
+
+
+def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limit: Floats) -> Steady:
+    """Poisson arrivals at the highest rate whose 99th percentile of TPOT stays within `limit` seconds."""
+    most = np.maximum(
+        np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill, 1.0
+    )
+    low, high = np.ones_like(most), most
+    for _ in range(_BISECTIONS):
+        middle = np.sqrt(low * high)
+        state = _in_flight(bench, middle, length, output, beams)
+        meets = state.tpot * bench.fitted.tpot_tail <= limit
+        low, high = np.where(meets, middle, low), np.where(meets, high, middle)
+    return _in_flight(bench, np.maximum(low * bench.fitted.load, 1.0), length, output, beams)
+
+
+def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
+    """A closed loop of `batch` requests of `beams` sequences each."""
+    alone = bench.first_token(np.ones_like(batch), length)
+    step = bench.step(batch * beams, length + output / 2)
+    others = (batch - 1) * bench.arithmetic(length) / bench.machine.pp
+    delayed = others * bench.fitted.stagger / (1 + bench.fitted.stagger)
+    ttft = alone + step * (batch > 1) + delayed
+    tpot = step + (others - delayed) / output
+    return Steady(ttft, tpot, batch * output / (ttft + (output - 1) * tpot))

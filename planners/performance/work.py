@@ -1,0 +1,93 @@
+"""What a model asks of a machine: parameters touched, KV elements and attention arithmetic, from its architecture."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.model import ModelFacts
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Counts of one model, or of one model per row; every field has the same shape (rows,).
+
+    Parameters are counts, `kv_*` elements per cached token, `attend_*` FLOP per query token and context token.
+    """
+
+    layers: Floats
+    hidden: Floats
+    kv_heads: Floats
+    always: Floats
+    """Parameters every token touches: attention, dense and shared MLP, output head; not the input embedding."""
+    head: Floats
+    """Parameters of the output head: used once per prompt, and for every token decoded."""
+    experts: Floats
+    """Parameters of all routed experts."""
+    share: Floats
+    """Share of the routed experts that one token uses; 1 where there are none."""
+    kv_full: Floats
+    kv_window: Floats
+    window: Floats
+    attend_full: Floats
+    attend_window: Floats
+    attend_decode: Floats
+    """FLOP per decoded token and context token in full layers: more than in prefill for latent attention."""
+
+    @classmethod
+    def of(cls, models: "list[ModelFacts]") -> Self:
+        """The counts of `models`, one row each."""
+        return cls(*np.array([_counts(model) for model in models], dtype=np.float64).T)
+
+    def active(self) -> Floats:
+        """Parameters one token touches."""
+        return self.always + self.experts * self.share
+
+    def touched(self, tokens: Floats) -> Floats:
+        """Parameters read for a step of `tokens`: each token draws its experts independently of the others."""
+        return self.always + self.experts * (1 - (1 - self.share) ** np.maximum(tokens, 1.0))
+
+    def kv_elements(self, context: Floats) -> Floats:
+        """Cached elements of one sequence of `context` tokens."""
+        return self.kv_full * context + self.kv_window * np.minimum(context, self.window)
+
+
+def _counts(model: ModelFacts) -> tuple[float, ...]:
+    """One row of `Work`, in the order of its fields."""
+    embedding = model.vocab * model.hidden
+    routed, share = 0.0, 1.0
+    if model.experts is not None:
+        moe = model.experts
+        matrices = 3 if model.gated_mlp else 2
+        routed = float((model.layers - moe.dense_layers) * moe.count * matrices * model.hidden * moe.intermediate)
+        routed = min(routed, 0.99 * model.parameters)
+        share = moe.active / moe.count
+    always = model.parameters - routed - (0 if model.tied_embeddings else embedding)
+    windowed = model.sliding_layers
+    full = model.layers - windowed
+    per_layer = 2.0 * model.kv_heads * model.head_dim
+    attend = 4.0 * model.heads * model.head_dim
+    decode = attend
+    if model.latent is not None:
+        lat = model.latent
+        per_layer = float(lat.kv_rank + lat.rope_dim)
+        attend = 2.0 * model.heads * (lat.nope_dim + lat.rope_dim + lat.value_dim)
+        decode = 2.0 * model.heads * (2 * lat.kv_rank + lat.rope_dim)
+    return (
+        float(model.layers),
+        float(model.hidden),
+        1.0 if model.latent is not None else float(model.kv_heads),
+        float(always),
+        float(embedding),
+        routed,
+        share,
+        per_layer * full,
+        per_layer * windowed,
+        float(model.sliding_window or model.context),
+        attend * full,
+        attend * windowed,
+        decode * full,
+    )

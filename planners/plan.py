@@ -1,0 +1,106 @@
+"""The flow of the planner on one page: a request and facts in, a plan out; the same ones give the same to the byte."""
+
+from planners.baseline import baseline_of, bottleneck_of
+from planners.candidates import Searched, candidate_at
+from planners.choose import choose, frontier
+from planners.explain import binding_of, ruled_out_of, sensitivity_of, verdict_of
+from planners.launch import launch_arguments
+from planners.relax import relaxations_of
+from planners.search import Facts, search
+from planners.space import WIDE_POOLS
+from planners.steps import handoffs_of, steps_of, undo_of
+from schemas.command import Mode, OptimizeInference
+from schemas.hardware import Pool
+from schemas.plan import Assumption, Candidate, Plan, PlannedWorkload
+
+__all__ = ["Facts", "plan"]
+
+
+def plan(request: OptimizeInference, facts: Facts) -> Plan:
+    """The best ways to serve the model within the request's limits, or what stands in the way.
+
+    Raises:
+        AgentError: `unsupported` where no engine can run the model there, `infeasible` where nothing can hold it.
+    """
+    searched, assumed = search(request, facts)
+    choice = choose(searched.space, searched.judged, searched.traffic, host=facts.on_host)
+    # On this host an interval that straddles a limit is settled by measuring; elsewhere only predictions count.
+    trusted = choice.met or (choice.possible if facts.on_host else ())
+    picked = (*choice.met, *choice.possible) if trusted else ()
+    chosen = tuple(candidate_at(searched, flat) for flat in picked)
+    baseline = baseline_of(request, searched, _same_hardware(facts.pools, chosen), facts.prices)
+    # What runs today is worth a line only where nothing beats it.
+    chosen = (*chosen[:1], *(candidate for candidate in chosen[1:] if candidate.strategy != baseline.strategy))
+    relaxations = () if chosen else relaxations_of(request, facts, searched)
+    mode = request.mode or (Mode.RUN if facts.on_host else Mode.PLAN)
+    limit = request.constraints.max_quality_loss
+    return Plan(
+        model=searched.model.name,
+        mode=mode,
+        hardware=_hardware(facts.pools),
+        workload=_workload(searched, baseline, chosen),
+        max_quality_loss=limit,
+        feasible=bool(chosen),
+        verdict=verdict_of(searched, chosen, relaxations, certain=bool(choice.met)),
+        bottleneck=bottleneck_of(searched.model, searched.space, baseline, searched.traffic.tokens),
+        baseline=baseline,
+        chosen=chosen,
+        frontier=tuple(candidate_at(searched, flat) for flat in frontier(searched.space, searched.judged)),
+        considered=searched.space.size + sum(item.count for item in searched.space.refused),
+        ruled_out=ruled_out_of(searched, picked),
+        binding=() if chosen else binding_of(searched, relaxations),
+        relaxations=relaxations,
+        sensitivity=sensitivity_of(searched, picked[0]) if choice.met else (),
+        assumptions=(*assumed, *_assumptions(searched, facts)),
+        steps=steps_of(mode, baseline, chosen, host=facts.on_host),
+        handoffs=handoffs_of(mode, chosen, limit, feasible=bool(chosen), host=facts.on_host),
+        launch=launch_arguments(chosen[0].strategy) if chosen else (),
+        undo=undo_of(baseline, chosen),
+        hash="inf_opt_v1" if chosen else "inf_opt_v0",
+    )
+
+
+def _hardware(pools: tuple[Pool, ...]) -> str:
+    """The pools by name, or how many there are where that is more than a line."""
+    if len(pools) > WIDE_POOLS:
+        return f"any of {len(pools)} accelerators"
+    return ", ".join(f"{pool.count}x{pool.accelerator.key}" for pool in pools)
+
+
+def _same_hardware(pools: tuple[Pool, ...], chosen: tuple[Candidate, ...]) -> tuple[Pool, ...]:
+    """The pools of the first choice's accelerator: the untouched model is compared on the same."""
+    return tuple(pool for pool in pools if chosen and pool.accelerator.key == chosen[0].strategy.accelerator) or pools
+
+
+def _workload(searched: Searched, baseline: Candidate, chosen: tuple[Candidate, ...]) -> PlannedWorkload:
+    """The traffic as planned; with a rate, the requests present at once follow by Little's law."""
+    traffic = searched.traffic
+    latency_ms = (chosen[0] if chosen else baseline).prediction.latency_p50_ms.value
+    present = round(traffic.rate * latency_ms / 1e3) if traffic.rate else traffic.concurrency
+    return PlannedWorkload(
+        input_tokens=traffic.input_tokens,
+        output_tokens=traffic.output_tokens,
+        request_rate=traffic.rate,
+        concurrency=max(1, present),
+        shared_prefix_tokens=traffic.shared_prefix_tokens,
+        batch_job=traffic.batch_job,
+    )
+
+
+def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
+    """What every plan of this kind takes as given."""
+    found = [
+        Assumption(name="lengths", value="every request has the same", why="the request gives no distribution"),
+        Assumption(name="intervals", value="90 %", why="spreads of the fitted model on measurements it was not shown"),
+    ]
+    if facts.on_host:
+        found.append(Assumption(name="cost", value="none", why="this host is already paid for: no budget binds"))
+        if facts.host and facts.host.load_average > facts.host.cores / 2:
+            value = f"{facts.host.load_average:.1f} runnable processes"
+            found.append(Assumption(name="load", value=value, why="the host is busy: speeds may be upper bounds"))
+    names = [pool.accelerator.key for pool in facts.pools]
+    if 1 < len(names) <= 3 and all(name.split("-")[0] == names[0].split("-")[0] for name in names):  # noqa: PLR2004
+        found.append(Assumption(name="hardware", value=" or ".join(names), why="the name fits each; the best is taken"))
+    if any(rent and rent.offer.evidence == "assumed" for rent in searched.judged.rents):
+        found.append(Assumption(name="prices", value="some are assumed", why="no dated price is known for them"))
+    return tuple(found)

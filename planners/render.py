@@ -1,0 +1,161 @@
+"""A plan in, Markdown for people out: the verdict first. Names from outside are escaped and cut here, and only here."""
+
+import re
+
+from schemas.evidence import Estimate
+from schemas.plan import Candidate, Plan
+
+_MAX_TEXT = 400
+_MARKED = re.compile(r"([\\`*{}\[\]<>#|~!])")
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+")
+_ESCAPE_SEQUENCES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_])")
+_TRIALS = 12
+_MARK = " (with the others so marked)"
+_REASONS = 16
+
+
+def plan_markdown(plan: Plan) -> str:
+    """The whole plan as Markdown, ending in one newline."""
+    parts = [
+        f"# Plan for {safe(plan.model)} on {safe(plan.hardware)}",
+        f"**{safe(plan.verdict)}**",
+        _conditions(plan),
+        _table("What to do, in order of trial", plan.chosen, plan),
+        _relaxations(plan),
+        _bullets("What more would buy", [f"{item.step}: {item.gain}" for item in plan.sensitivity]),
+        _memory(plan),
+        _launch(plan),
+        _steps(plan),
+        _bullets("Hand-offs", list(plan.handoffs)),
+        _table("Frontier", plan.frontier, plan),
+        _ruled_out(plan),
+        _bullets("Assumed", [f"{item.name}: {item.value} ({item.why})" for item in plan.assumptions]),
+        f"## Undo\n\n{safe(plan.undo)}" if plan.undo else "",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def safe(text: str) -> str:
+    """`text` on one line, without control characters, its Markdown signs escaped, cut to a bearable length."""
+    plain = _UNSEEN.sub(" ", _ESCAPE_SEQUENCES.sub("", text)).strip()
+    cut = plain if len(plain) <= _MAX_TEXT else plain[: _MAX_TEXT - 1] + "…"
+    return _MARKED.sub(r"\\\1", cut)
+
+
+def _code(text: str) -> str:
+    """`text` as code on one line: backticks cannot be escaped there, so they go."""
+    return f"`{_UNSEEN.sub(' ', _ESCAPE_SEQUENCES.sub('', text)).replace('`', chr(39))}`"
+
+
+def _conditions(plan: Plan) -> str:
+    work = plan.workload
+    arrivals = f"{work.request_rate:g} requests/s (Poisson)" if work.request_rate else f"{work.concurrency} always open"
+    arrivals = "all queued at once" if work.batch_job else arrivals
+    prefix = f", {work.shared_prefix_tokens} of them shared" if work.shared_prefix_tokens else ""
+    return (
+        f"Requests of {work.input_tokens} tokens in{prefix}, {work.output_tokens} out; {arrivals}. "
+        f"Quality may fall by {plan.max_quality_loss:.1%}. Considered: {plan.considered:,} candidates. "
+        f"Today's bottleneck is {safe(plan.bottleneck)}."
+    )
+
+
+def _table(title: str, candidates: tuple[Candidate, ...], plan: Plan) -> str:
+    if not candidates:
+        return ""
+    shown = candidates[:_TRIALS] if title != "Frontier" else candidates
+    rows = [_row("baseline", plan.baseline)] + [_row(str(number), one) for number, one in enumerate(shown, 1)]
+    head = "| | strategy | p50 ms | p95 ms | TTFT ms | TPOT ms | requests/s | loss | $/month | $/1k | evidence |"
+    rule = "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|"
+    notes = [
+        f"- {number}: {safe('; '.join(one.reasons))}"
+        for number, one in (("baseline", plan.baseline), *enumerate(shown, 1))
+        if one.reasons
+    ]
+    body = "\n".join([head, rule, *rows])
+    return f"## {title}\n\n{body}" + ("\n\n" + "\n".join(notes) if notes and title != "Frontier" else "")
+
+
+def _row(number: str, candidate: Candidate) -> str:
+    guess, strategy = candidate.prediction, candidate.strategy
+    layout = f", TP {strategy.tensor_parallel} x PP {strategy.pipeline_parallel}" if strategy.count > 1 else ""
+    kv = f", {strategy.kv_format} KV" if strategy.kv_format != "FP16" else ""
+    cells = [
+        number,
+        safe(strategy.label + layout + kv),
+        _span(guess.latency_p50_ms),
+        _span(guess.latency_p95_ms),
+        _span(guess.ttft_p50_ms),
+        _span(guess.tpot_ms),
+        _span(guess.throughput_rps),
+        _percent(guess.quality_loss),
+        "" if guess.cost_monthly_usd is None else f"{guess.cost_monthly_usd.value:,.0f}",
+        "" if guess.cost_per_1k_usd is None else f"{guess.cost_per_1k_usd.value:.3g}",
+        f"{guess.latency_p95_ms.evidence}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _span(estimate: Estimate) -> str:
+    return f"{_figure(estimate.value)} ({_figure(estimate.low)} to {_figure(estimate.high)})"
+
+
+def _figure(value: float) -> str:
+    """Three digits, and thousands told apart."""
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{estimate.value:.2%} ({estimate.low:.2%} to {estimate.high:.2%})"
+
+
+def _relaxations(plan: Plan) -> str:
+    rows = [
+        f"| {safe(item.limit)}{_MARK if item.jointly else ''} | {item.asked:,.10g} "
+        f"| {item.needed:,.10g} {safe(item.unit)} | {safe(item.strategy)} |"
+        for item in plan.relaxations
+    ]
+    if not rows:
+        return ""
+    head = "| limit | asked | nearest that would do | with |\n|---|---:|---:|---|\n"
+    return f"## What binds\n\n{head}" + "\n".join(rows)
+
+
+def _memory(plan: Plan) -> str:
+    rows = [
+        f"| {name} | {memory.weights_gb:.3g} | {memory.kv_cache_gb:.3g} | {memory.activations_gb:.3g} "
+        f"| {memory.runtime_gb:.3g} | {memory.total_gb:.4g} |"
+        for name, memory in (
+            ("baseline", plan.baseline.memory),
+            *((str(number), one.memory) for number, one in enumerate(plan.chosen[:_TRIALS], 1)),
+        )
+    ]
+    head = "| GB of one replica | weights | KV cache | activations | runtime | all |\n|---|---:|---:|---:|---:|---:|\n"
+    return "## Memory\n\n" + head + "\n".join(rows)
+
+
+def _launch(plan: Plan) -> str:
+    if not plan.launch:
+        return ""
+    engine = plan.chosen[0].strategy.engine if plan.chosen else ""
+    return f"## Arguments for {safe(engine)}\n\n{_code(' '.join(plan.launch))}"
+
+
+def _steps(plan: Plan) -> str:
+    rows = [
+        f"{number}. {safe(step.phase)}: {safe(step.name)} ({safe(step.executor)}): {safe(step.detail)}"
+        for number, step in enumerate(plan.steps, 1)
+    ]
+    return "## Steps\n\n" + "\n".join(rows) if rows else ""
+
+
+def _ruled_out(plan: Plan) -> str:
+    rows = [f"| {item.count:,} | {safe(item.reason)} | {safe(item.example)} |" for item in plan.ruled_out[:_REASONS]]
+    if not rows:
+        return ""
+    rest = sum(item.count for item in plan.ruled_out[_REASONS:])
+    more = [f"| {rest:,} | {len(plan.ruled_out) - _REASONS} other reasons | |"] if rest else []
+    return "## Ruled out\n\n| candidates | why | one of them |\n|---:|---|---|\n" + "\n".join([*rows, *more])
+
+
+def _bullets(title: str, lines: list[str]) -> str:
+    return f"## {title}\n\n" + "\n".join(f"- {safe(line)}" for line in lines) if lines else ""

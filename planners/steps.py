@@ -1,0 +1,90 @@
+"""A choice in, what to do about it out: steps with their executors, hand-offs to peers, how to undo it."""
+
+from schemas.command import Mode
+from schemas.delegation import Peer
+from schemas.plan import Candidate, Step, StepKind, Strategy
+
+_COMPRESSORS = {
+    "GPTQ-INT4": "compress.llmcompressor",
+    "AWQ-INT4": "compress.llmcompressor",
+    "W8A8": "compress.llmcompressor",
+    "FP8": "compress.llmcompressor",
+    "NVFP4": "compress.llmcompressor",
+    "SPARSE24-FP8": "compress.llmcompressor",
+    "NF4": "compress.bitsandbytes",
+}
+_LIBRARIES = {"onnxruntime": "compress.onnxruntime", "openvino": "compress.openvino"}
+_LIBRARIES |= {"ctranslate2": "compress.ctranslate2", "neuron": "compress.neuron", "llama.cpp": "compress.gguf"}
+_WHOLE = frozenset({"BF16", "F16", "FP32"})
+
+
+def steps_of(mode: Mode, baseline: Candidate, chosen: tuple[Candidate, ...], *, host: bool) -> tuple[Step, ...]:
+    """The job, phase by phase. Elsewhere than on this host only the first choice is carried out."""
+    tried = chosen if host else chosen[:1]
+    if not tried:
+        return ()
+    steps = [
+        Step(
+            name="baseline",
+            phase=StepKind.BASELINE,
+            executor=f"serve.{baseline.strategy.engine}",
+            detail=f"serve the untouched model ({baseline.strategy.label}), load-test it and score the evaluation text",
+        )
+    ]
+    for candidate in tried:
+        steps += _trial(candidate.strategy)
+    if mode is Mode.DEPLOY:
+        detail = "move traffic in shares while the gate's figures hold; the baseline stays warm until the end"
+        steps.append(Step(name="rollout", phase=StepKind.DEPLOYMENT, executor="deploy.rollout", detail=detail))
+    return tuple(steps)
+
+
+def _trial(strategy: Strategy) -> list[Step]:
+    found = []
+    if strategy.importance_matrix:
+        detail = "run calibration text through the untouched model and keep the squared activations"
+        found.append(_step("importance matrix", StepKind.OPTIMIZATION, "compress.importance_matrix", detail))
+    if strategy.weight_format not in _WHOLE:
+        tool = _LIBRARIES.get(strategy.engine) or _COMPRESSORS.get(strategy.weight_format, "compress.llmcompressor")
+        detail = f"write the weights as {strategy.weight_format}"
+        found.append(_step(f"compress {strategy.weight_format}", StepKind.OPTIMIZATION, tool, detail))
+    serve = f"start {strategy.label} and load-test it at the plan's workload"
+    gate = "score the evaluation text against the baseline on the same tokens; the upper end of the loss must be within"
+    found.append(_step(f"measure {strategy.weight_format}", StepKind.VALIDATION, f"serve.{strategy.engine}", serve))
+    found.append(_step(f"gate {strategy.weight_format}", StepKind.VALIDATION, "measure.gate", f"{gate} the limit"))
+    return found
+
+
+def _step(name: str, phase: StepKind, executor: str, detail: str) -> Step:
+    return Step(name=name, phase=phase, executor=executor, detail=detail)
+
+
+def handoffs_of(
+    mode: Mode, chosen: tuple[Candidate, ...], max_loss: float, *, feasible: bool, host: bool
+) -> tuple[str, ...]:
+    """Which peers get work, and what: `peer: what`."""
+    found = []
+    if feasible and chosen and not host:
+        first = chosen[0].strategy
+        machines = f"{first.replicas} x {first.count} {first.accelerator}"
+        found.append(f"{Peer.DEVOPS}: provide {machines} with {first.engine}, and report its address and its price")
+    if feasible and mode is Mode.DEPLOY:
+        found.append(f"{Peer.DEVOPS}: route the service's traffic by the rollout's shares")
+    if any(candidate.prediction.quality_loss.high > max_loss for candidate in chosen):
+        found.append(f"{Peer.AI_ML}: evaluate the shortlisted formats on the users' own tasks")
+    if not feasible:
+        found.append(f"{Peer.AI_ML}: propose a smaller model that does the same work")
+        found.append(f"{Peer.FINE_TUNING}: say whether training can recover the quality that a smaller format loses")
+    if host and feasible:
+        found.append(f"{Peer.SYSTEMS}: pin the engine's threads and set the governor before the final measurement")
+    return tuple(found)
+
+
+def undo_of(baseline: Candidate, chosen: tuple[Candidate, ...]) -> str:
+    """How to get back to where things were."""
+    if not chosen:
+        return "Nothing is changed."
+    return (
+        f"Route traffic back to the baseline ({baseline.strategy.label}), which stays installed with its weights "
+        "unchanged, then stop the new engine and delete its compressed weights."
+    )

@@ -1,0 +1,126 @@
+"""Engine, weight format, accelerator in, whether that can run out; every rule is a data row with its source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from planners.tables import table, words
+from schemas.error import AgentError, ErrorCode
+from schemas.hardware import Accelerator
+from schemas.model import ModelFacts
+
+_SPELLINGS = {
+    "trt-llm": "tensorrt-llm",
+    "tensorrt_llm": "tensorrt-llm",
+    "trtllm": "tensorrt-llm",
+    "tensorrt": "tensorrt-llm",
+    "llamacpp": "llama.cpp",
+    "llama-cpp": "llama.cpp",
+    "text-generation-inference": "tgi",
+    "onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "ct2": "ctranslate2",
+}
+RETIRED = {"fastertransformer": "tensorrt-llm", "faster-transformer": "tensorrt-llm"}
+"""Engines that their makers ended, with the successor they name (FasterTransformer README, 2023)."""
+
+HOST_ENGINES = ("llama.cpp",)
+"""What is tried on the probed host unless the request names engines: the one that needs nothing installed first."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What an engine lets a plan choose."""
+
+    name: str
+    version: str
+    kv_formats: tuple[str, ...]
+    fp8_kv_needs: frozenset[str]
+    max_batch: int
+    """Sequences it decodes together at the most; one where it is a library that serves them in turn."""
+    max_tp: int
+    pipeline: bool
+    batched_tokens: tuple[int, ...]
+    chunked: tuple[bool, ...]
+    speculation: tuple[str, ...]
+    scheduling: tuple[str, ...]
+    families: tuple[str, ...]
+
+    def serves(self, model: ModelFacts) -> bool:
+        """Whether the engine implements the model's architecture."""
+        return self.families == ("all",) or model.family in self.families
+
+    def kv_formats_on(self, accelerator: Accelerator) -> tuple[str, ...]:
+        """KV formats it can keep there: 8-bit floats need arithmetic for them."""
+        fp8 = bool(self.fp8_kv_needs & set(accelerator.features))
+        return tuple(name for name in self.kv_formats if name != "FP8" or fp8)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of the matrix: `engine` runs `weight_format` where the device has any of `needs`."""
+
+    engine: str
+    weight_format: str
+    needs: frozenset[str]
+    why: str
+
+    def runs_on(self, accelerator: Accelerator) -> bool:
+        """Whether this accelerator has what the kernels need."""
+        return bool(self.needs & set(accelerator.features))
+
+
+@cache
+def engines() -> dict[str, Engine]:
+    """Every engine by name."""
+    versions = {row["engine"]: row["version"] for row in table("support")}
+    return {
+        row["engine"]: Engine(
+            name=row["engine"],
+            version=versions[row["engine"]],
+            kv_formats=words(row["kv_formats"]),
+            fp8_kv_needs=frozenset(words(row["fp8_kv_needs"])),
+            max_batch=int(row["max_batch"]),
+            max_tp=int(row["max_tp"]),
+            pipeline=row["pipeline"] == "1",
+            batched_tokens=tuple(int(part) for part in words(row["batched_tokens"])),
+            chunked=tuple(part == "1" for part in words(row["chunked"])),
+            speculation=words(row["speculation"]),
+            scheduling=words(row["scheduling"]),
+            families=words(row["families"]),
+        )
+        for row in table("engines")
+    }
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Every engine × weight format, in the order of the file."""  # noqa: RUF002 - the sign reads best
+    return tuple(
+        Rule(row["engine"], name, frozenset(words(row["needs"])), row["why"])
+        for row in table("support")
+        for name in words(row["formats"])
+    )
+
+
+def wanted_engines(names: Sequence[str], *, host: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The engines to consider, and a sentence for each name that stood for another.
+
+    Raises:
+        AgentError: `unsupported` where a name is not an engine's.
+    """
+    if not names:
+        return (HOST_ENGINES if host else tuple(engines())), ()
+    found, notes = [], []
+    for raw in names:
+        plain = raw.strip().lower().replace(" ", "")
+        name = _SPELLINGS.get(plain, plain)
+        if name in RETIRED:
+            notes.append(f"{raw[:40]} is retired; its successor {RETIRED[name]} is planned instead")
+            name = RETIRED[name]
+        if name not in engines():
+            raise AgentError(
+                ErrorCode.UNSUPPORTED, f"no engine named {raw[:40]!r} is known; known are {', '.join(engines())}"
+            )
+        found.append(name)
+    return tuple(dict.fromkeys(found)), tuple(notes)
