@@ -85,7 +85,7 @@ def openapi(commands: Commands) -> Document:
             "get": _get("report", "A job's report.", _REPORT, _errors(404, 409), [job, _ACCEPT]),
         },
         "/healthz": {"get": _get("healthz", "The process lives.", _json("Alive", {"type": "object"}), {})},
-        "/readyz": {"get": _get("readyz", "The agent answers.", _json("Ready", {"type": "object"}), {})},
+        "/readyz": {"get": _get("readyz", "The agent answers.", _json("Ready", {"type": "object"}), _errors(507))},
         "/metrics": {"get": _get("metrics", "Prometheus metrics.", _content("Metrics", "text/plain"), {})},
         "/openapi.json": {"get": _get("openapi", "This document.", _json("OpenAPI", {"type": "object"}), {})},
     }

@@ -22,6 +22,7 @@ async def test_the_bridge_does_what_its_contract_says(broker: Broker, tmp_path: 
         url = orjson.loads(listening)["url"]
         tool = Path(sys.executable).parent / "schemathesis"
         arguments = ["--config-file", str(CONFIG), "run", f"{url}/openapi.json", "--max-examples", "5", "--seed", "1"]
+        arguments += ["--phases", "fuzzing,stateful"]
         run = await asyncio.create_subprocess_exec(
             tool, *arguments, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
