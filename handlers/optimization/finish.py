@@ -40,14 +40,14 @@ def compose(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial,
         job=bench.job.job,
         model=bench.command.model,
         state=JobState.COMPLETED if met else JobState.NOT_MET,
-        sentence=_sentence(best, baseline, load, [line.name for line in limits if not line.met]),
+        sentence=_sentence(best, len(trials), baseline, load, [line.name for line in limits if not line.met]),
         actions=_actions(bench, best),
         lines=limits,
         before_after=before_after(baseline, load) if best else (),
         chosen=best.candidate.strategy.label if best else None,
         hash=f"inf_opt_v{trials.index(best) + 1}" if best else "inf_opt_v0",
         host=bench.host,
-        conditions=_conditions(bench, load),
+        conditions=(*_expected(plan), *_conditions(bench, load)),
         baseline=baseline,
         baseline_comparisons=compare_load(plan.baseline, baseline),
         baseline_note=_baseline_note(bench.made.source_format),
@@ -72,10 +72,11 @@ def recommended(trials: tuple[Trial, ...]) -> Trial | None:
     )
 
 
-def _sentence(best: Trial | None, baseline: LoadReport, load: LoadReport, missed: list[str]) -> str:
+def _sentence(best: Trial | None, tried: int, baseline: LoadReport, load: LoadReport, missed: list[str]) -> str:
     verdict = f"It does not meet {', '.join(missed)}." if missed else "Every limit was met."
     if best is None or best.gate is None:
-        return f"No candidate passed the quality gate: keep the baseline. {verdict}"
+        why = "No candidate passed the quality gate and was served" if tried else "There was no candidate to try"
+        return f"{why}: keep the baseline. {verdict}"
     before, after = capacity(baseline).throughput_rps.value, capacity(load).throughput_rps.value
     slow, fast = arrivals(baseline), arrivals(load)
     latency = ""
@@ -113,6 +114,11 @@ def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
         serve,
         "Measure again on the machine that will serve it: these figures hold for this host and this load only.",
     )
+
+
+def _expected(plan: Plan) -> tuple[str, ...]:
+    """What the planner said beforehand, where it held out no hope."""
+    return () if plan.feasible else (f"Predicted before anything was measured: {plan.verdict}",)
 
 
 def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:

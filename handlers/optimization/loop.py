@@ -11,11 +11,13 @@ from handlers.optimization.verdict import capacity
 from handlers.workshop import Workshop
 from planners.corrections import Corrections
 from planners.plan import Facts, plan
-from schemas.command import OptimizeInference
+from schemas.command import OptimizeInference, Performance
 from schemas.measurement import LoadReport
 from schemas.plan import Candidate, Plan, StepKind, Strategy
 from schemas.report import Comparison, Report, Trial, TrialOutcome
 
+SUSTAINABLE = 0.5
+"""Share of the measured baseline's capacity at which arrivals are planned where no plan meets what was asked."""
 WORTH_TRYING = 1.05
 """Once a strategy has met every limit, another is tried only if it promises this much more throughput."""
 
@@ -31,7 +33,7 @@ async def optimize(command: OptimizeInference, job: JobContext, workshop: Worksh
     baseline = await job.step("baseline", LoadReport, lambda: _baseline(bench, first))
     facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
     trials: list[Trial] = []
-    current = plan(command, facts)
+    current = _plan(command, facts, baseline)
     while len(trials) < workshop.effort.trials:
         candidate = _next(current, trials)
         if candidate is None:
@@ -40,8 +42,22 @@ async def optimize(command: OptimizeInference, job: JobContext, workshop: Worksh
         stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / workshop.effort.trials)
         trials.append(await attempt(bench, candidate, first.workload, stage))
         facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
-        current = plan(command, facts)
+        current = _plan(command, facts, baseline)
     return await finish(bench, first, baseline, tuple(trials), left=current)
+
+
+def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Plan:
+    """The plan for what was asked; where nothing is predicted to meet it, for the best that this host can do.
+
+    A prediction is no reason not to measure: the most promising strategies are tried, and the verdict is held against
+    what was asked all the same.
+    """
+    asked = plan(command, facts)
+    if asked.chosen:
+        return asked
+    sustainable = SUSTAINABLE * capacity(baseline).throughput_rps.value
+    workload = command.workload.model_copy(update={"request_rate": sustainable})
+    return plan(command.model_copy(update={"targets": Performance(), "workload": workload}), facts)
 
 
 async def _baseline(bench: Bench, first: Plan) -> LoadReport:
