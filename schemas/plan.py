@@ -6,6 +6,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from schemas.base import Record
 from schemas.command import Mode
+from schemas.delegation import Peer
 from schemas.evidence import Estimate
 
 
@@ -139,6 +140,14 @@ class Step(Record):
     detail: str
 
 
+class PlannedHandoff(Record):
+    """Work for a peer agent, and what it should deliver."""
+
+    peer: Peer
+    work: str
+    deliverables: tuple[str, ...]
+
+
 class PlannedWorkload(Record):
     """The traffic the plan was made for. Tokens per request, requests per second."""
 
@@ -175,7 +184,7 @@ class Plan(Record):
     sensitivity: tuple[Sensitivity, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     steps: tuple[Step, ...] = ()
-    handoffs: tuple[str, ...] = ()
+    handoffs: tuple[PlannedHandoff, ...] = ()
     launch: tuple[str, ...] = ()
     """Engine arguments of the first choice."""
     undo: str = ""

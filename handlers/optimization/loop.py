@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from handlers.context import JobContext
 from handlers.optimization.bench import Bench, Stage
-from handlers.optimization.finish import finish
+from handlers.optimization.finish import Findings, finish
 from handlers.optimization.prepare import prepare
 from handlers.optimization.trial import attempt, compare_load, run_name, weights_name
 from handlers.optimization.verdict import capacity
-from handlers.workshop import Workshop
+from handlers.services import Services
 from planners.corrections import Corrections
 from planners.plan import Facts, plan
 from schemas.command import OptimizeInference, Performance
@@ -22,28 +22,29 @@ WORTH_TRYING = 1.05
 """Once a strategy has met every limit, another is tried only if it promises this much more throughput."""
 
 
-async def optimize(command: OptimizeInference, job: JobContext, workshop: Workshop) -> Report:
+async def optimize(command: OptimizeInference, job: JobContext, services: Services) -> Report:
     """Carry the command out on this machine.
 
     Raises:
         AgentError: where the job cannot go on; a candidate that fails does not raise.
     """
-    bench, facts = await prepare(command, job, workshop)
+    bench, facts = await prepare(command, job, services)
+    effort = services.workshop.effort
     first = plan(command, facts)
     baseline = await job.step("baseline", LoadReport, lambda: _baseline(bench, first))
     facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
     trials: list[Trial] = []
     current = _plan(command, facts, baseline)
-    while len(trials) < workshop.effort.trials:
+    while len(trials) < effort.trials:
         candidate = _next(current, trials)
         if candidate is None:
             break
         number = len(trials) + 1
-        stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / workshop.effort.trials)
+        stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / effort.trials)
         trials.append(await attempt(bench, candidate, first.workload, stage))
         facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
         current = _plan(command, facts, baseline)
-    return await finish(bench, first, baseline, tuple(trials), left=current)
+    return await finish(bench, Findings(first, baseline, tuple(trials), current))
 
 
 def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Plan:

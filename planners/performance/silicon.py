@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Protocol, cast
 
-import numpy as np
-
 from planners.performance.kernels import POINTS, Kernels
 from planners.performance.published import Condition
 from planners.tables import table
