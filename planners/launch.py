@@ -1,7 +1,7 @@
 """A strategy in, the engine's own arguments out, as its command line takes them (the model's path is not among them).
 
-Names and values: `vllm serve --help` (0.18), `trtllm-serve --help` (1.2), `sglang.launch_server --help` (0.5),
-`text-generation-launcher --help` (3.3), `llama-server --help`, OpenVINO Model Server parameters (2025.2).
+Names and values as published: vLLM 0.32 `engine/arg_utils.py`, SGLang 0.5.23 `arg_groups/fields`, `trtllm-serve` 1.2,
+`text-generation-launcher` 3.3, `llama-server`, OpenVINO Model Server 2025.2.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def _sglang(plan: Strategy) -> list[object]:
     words += ["--chunked-prefill-size", plan.batched_tokens if plan.chunked_prefill else -1]
     words += ["--mem-fraction-static", "0.88", "--schedule-policy", plan.scheduling]
     words += [] if plan.prefix_caching else ["--disable-radix-cache"]
-    words += ["--cuda-graph-max-bs", plan.max_sequences] if _is_gpu(plan) else []
+    words += ["--cuda-graph-max-bs-decode", plan.max_sequences] if _is_gpu(plan) else []
     method = {"W8A8": "w8a8_int8", "FP8": "fp8", "NVFP4": "modelopt_fp4"}.get(plan.weight_format)
     words += ["--quantization", method] if method else []
     words += ["--kv-cache-dtype", "fp8_e5m2"] if plan.kv_format == "FP8" else []

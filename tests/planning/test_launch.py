@@ -9,8 +9,8 @@ from planners.launch import launch_arguments
 from planners.support import engines
 from schemas.plan import Strategy
 
-# As their documentation lists them: vLLM serve arguments, trtllm-serve options, SGLang server arguments,
-# text-generation-launcher, llama-server README, OpenVINO Model Server parameters, vLLM's Neuron plug-in.
+# As published: vLLM 0.32.0 engine/arg_utils.py, SGLang 0.5.23 arg_groups/fields, trtllm-serve options (1.2),
+# text-generation-launcher reference (3.3), llama-server README, OpenVINO Model Server parameters, vLLM's Neuron plug-in.
 PUBLISHED: dict[str, set[str]] = {
     "vllm": {
         "--tensor-parallel-size",
@@ -47,7 +47,7 @@ PUBLISHED: dict[str, set[str]] = {
         "--chunked-prefill-size",
         "--mem-fraction-static",
         "--schedule-policy",
-        "--cuda-graph-max-bs",
+        "--cuda-graph-max-bs-decode",
         "--disable-radix-cache",
         "--quantization",
         "--kv-cache-dtype",
