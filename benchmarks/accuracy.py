@@ -37,7 +37,9 @@ GOALS = {
     "ttft-unloaded": "18 % / 45 %",
     "ttft-loaded": "18 % / 45 %",
 }
-HEAD = "| held out by | class | n | median | MAPE | P90 | bias | within 90 % interval |\n|---|---|---|---|---|---|---|---|"
+HEAD = (
+    "| held out by | class | n | median | MAPE | P90 | bias | within 90 % interval |\n|---|---|---|---|---|---|---|---|"
+)
 
 
 def main() -> None:

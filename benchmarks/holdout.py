@@ -1,4 +1,4 @@
-"""Rows in, errors of models that never saw them out: whole sources, models, accelerators or pairs are held out in turn."""
+"""Rows in, errors of fits that never saw them out: sources, models, accelerators or pairs are held out in turn."""
 
 from collections.abc import Callable, Iterator
 
