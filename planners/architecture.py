@@ -125,8 +125,8 @@ def model_from_config(config: Mapping[str, object], name: str = "") -> ModelFact
     heads = read.number("num_attention_heads", "n_head", "n_heads")
     kv_heads = _kv_heads(read, heads)
     latent = _latent(read)
-    experts = _experts(read)
     layers = read.number("num_hidden_layers", "n_layer", "n_layers")
+    experts = _experts(read, layers)
     window, windowed = _window(read, layers)
     return counted(
         ModelFacts(
@@ -136,8 +136,10 @@ def model_from_config(config: Mapping[str, object], name: str = "") -> ModelFact
             hidden=hidden,
             heads=heads,
             kv_heads=kv_heads,
-            head_dim=read.number("head_dim", default=max(1, hidden // heads)),
-            intermediate=read.number("intermediate_size", "n_inner", "ffn_hidden_size", default=4 * hidden),
+            head_dim=read.number("head_dim", default=latent.nope_dim if latent else max(1, hidden // heads)),
+            intermediate=read.number(
+                "intermediate_size_mlp", "intermediate_size", "n_inner", "ffn_hidden_size", default=4 * hidden
+            ),
             vocab=read.number("vocab_size"),
             context=read.number("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", default=2048),
             attention=attention_of(heads, kv_heads, latent),
@@ -173,24 +175,29 @@ def _latent(read: _Config) -> LatentAttention | None:
     )
 
 
-def _experts(read: _Config) -> Experts | None:
+def _experts(read: _Config, layers: int) -> Experts | None:
     count = read.number("num_local_experts", "n_routed_experts", "num_experts", default=0)
     if count <= 1:
         return None
     size = read.number("moe_intermediate_size", "intermediate_size")
-    shared = read.number("n_shared_experts", default=0)
+    # Llama 4 always has one shared expert, and experts only in every so many layers; its config names neither count.
+    shared = read.number("n_shared_experts", default=int(read.text("model_type", "").startswith("llama4")))
+    step = read.number("interleave_moe_layer_step", default=1)
     return Experts(
         count=count,
         active=read.number("num_experts_per_tok", "experts_per_token", "num_experts_per_token", default=1),
         intermediate=size,
         shared=shared,
         shared_intermediate=size if shared else 0,
-        dense_layers=read.number("first_k_dense_replace", default=0),
+        dense_layers=read.number("first_k_dense_replace", default=layers - layers // step),
     )
 
 
 def _window(read: _Config, layers: int) -> tuple[int | None, int]:
     """The attention window and how many layers keep to it; families write the share in several ways."""
+    chunk = read.values.get("attention_chunk_size")
+    if isinstance(chunk, int) and chunk > 0:  # Llama 4: three layers of four attend within chunks
+        return chunk, layers - layers // 4
     window = read.values.get("sliding_window")
     if not isinstance(window, int) or window <= 0 or read.values.get("use_sliding_window") is False:
         return None, 0

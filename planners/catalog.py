@@ -28,8 +28,12 @@ __all__ = [
 
 # Words that say how a model was tuned or stored, not what it is made of.
 _TUNED = frozenset({"meta", "hf", "instruct", "chat", "it", "base", "pt", "text", "preview", "latest", "99", "99.9"})
-_STORED = frozenset({"gguf", "gptq", "awq", "fp8", "bf16", "fp16", "f16", "int4", "int8", "w4a16", "w8a8", "nf4"})
-_COUNT = re.compile(r"\s*(\d{1,4})\s*[xX*×]\s*(.+)|\s*(.+?)\s*[xX×]\s*(\d{1,4})\s*$")  # noqa: RUF001 - people write the sign
+_STORED = frozenset(
+    {"gguf", "gptq", "awq", "fp8", "bf16", "fp16", "f16", "int4", "int8", "w4a16", "w8a8", "nf4", "nvfp4"}
+)
+_LAID_OUT = frozenset({"mxfp4", "static", "dynamic", "pertensor", "perchannel", "g128", "block"})
+_COUNT_FIRST = re.compile(r"\s*(?P<count>\d{1,4})\s*[xX*×]\s*(?P<name>.+)")  # noqa: RUF001 - people write the sign
+_COUNT_LAST = re.compile(r"\s*(?P<name>.+?)\s*[xX×]\s*(?P<count>\d{1,4})\s*")  # noqa: RUF001 - people write the sign
 _ANY = frozenset({"any", "", "*"})
 _RATES = ("fp32", "bf16", "int8", "fp8", "fp4")
 
@@ -103,10 +107,13 @@ def _pools(part: str) -> tuple[Pool, ...]:
     if part.strip().lower() in _ANY:
         return tuple(Pool(accelerator=item, count=item.per_node) for item in hardware())
     index = _hardware_index()
-    match = None if _plain(part[:128]) in index else _COUNT.fullmatch(part[:128])
-    count = int(match[1] or match[4]) if match else 1
-    name = _plain((match[2] or match[3]) if match else part[:128])
+    count, name = 1, _plain(part[:128])
+    for shape in (_COUNT_FIRST, _COUNT_LAST):
+        match = shape.fullmatch(part[:128])
+        if name not in index and match and _plain(match["name"]) in index:
+            count, name = int(match["count"]), _plain(match["name"])
     if name not in index or count < 1:
+        name = re.sub(r"^\d{1,4}x", "", name)
         near = ", ".join(dict.fromkeys(item.key for form in _nearest(name, list(index)) for item in index[form]))
         raise AgentError(
             ErrorCode.UNKNOWN_HARDWARE,
@@ -129,8 +136,8 @@ def _forms(name: str) -> list[str]:
     """Spellings of a model's name from the most to the least specific, without punctuation."""
     tail = name[:256].strip().rstrip("/").rsplit("/", 1)[-1].lower()
     parts = [part for part in re.split(r"[-_\s]+", tail) if part]
-    kept = [part for part in parts if part not in _TUNED | _STORED]
-    undated = [part for part in kept if not re.fullmatch(r"v\d(\.\d)?|\d{4}|q\d\w*|iq\d\w*|k|m|s", part)]
+    kept = [part for part in parts if part not in _TUNED | _STORED | _LAID_OUT]
+    undated = [part for part in kept if not re.fullmatch(r"v0\.\d|\d{4}|q\d\w*|iq\d\w*|k|m|s", part)]
     sized = [re.sub(r"^(\d+)(\.0)?b$", r"\1b", part) for part in undated]
     return list(dict.fromkeys("".join(form) for form in (parts, kept, undated, sized)))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.judge import Judged
+from planners.judge import Z90, Judged
 from planners.space import Space
 from planners.workload import Traffic
 
@@ -18,10 +18,13 @@ FRONTIER = 24
 
 _PER_LOSS = 5.0
 _PER_GUESS = 0.25
-_PER_MATRIX = 0.02
-_PER_KV_FORMAT = 0.05
+_PER_RISK = 0.7
+_PER_CALIBRATION = 0.02
+_PER_KV_FORMAT = 0.15
 _PER_DOUBLING = 1e-3
 _HEADROOM = 1.3
+_CALIBRATED = frozenset({"W8A8", "GPTQ-INT4", "AWQ-INT4", "NVFP4"})
+_STANDING = frozenset({"max_quality_loss", "budget_monthly"})
 _PER_DEVIATION = 0.02
 
 
@@ -34,36 +37,53 @@ class Choice:
 
 
 def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
-    """What to minimise, (C, B): money first where there is any, then time and rate, then loss, then oddity.
+    """What to minimise, (C, B): money, time, rate, loss, oddity.
 
-    Money counts a month's rent where a rate is asked, else what the work costs; throughput counts up to what is asked
-    and some headroom. A speed-up that rests on guessed tokens, a smaller cache, a matrix that must be computed first
-    and settings off their default have to earn their place; needlessly many slots break ties.
+    Where a rate or a time is asked, the month's rent comes before all else and throughput counts up to what is asked
+    and some headroom; where neither is, what the work costs. A speed-up that rests on guessed tokens, a smaller cache,
+    a matrix that must be computed first and settings off their default have to earn their place; needlessly many slots
+    break ties.
     """
     latency = judged.latency
-    slow = np.log(latency.latency_p95) if not traffic.batch_job else np.zeros_like(latency.latency_p95)
     most = traffic.rate * _HEADROOM if traffic.rate > 0 else np.inf
-    speed = slow - np.log(np.clip(latency.capacity, 1e-9, most))
+    rate = np.log(np.clip(latency.capacity, 1e-9, most))
+    slow = np.zeros_like(rate) if traffic.batch_job else np.log(latency.latency_p95)
     loss = np.array([estimate.value for estimate in judged.quality])[space.group]
-    matrix = np.array([group.importance_matrix for group in space.groups], dtype=np.float64)[space.group]
+    prepared = [group.importance_matrix or group.weight_format in _CALIBRATED for group in space.groups]
+    calibration = np.array(prepared, dtype=np.float64)[space.group]
+    risk = _PER_RISK * _refusal_chance(space, judged)
     kv = np.array([group.kv_format != "FP16" for group in space.groups], dtype=np.float64)[space.group]
     settings = (space.scheduling > 0).astype(np.float64) + (space.chunked == 0)
-    oddity = _PER_LOSS * loss + _PER_GUESS * (space.speculation > 0) + _PER_MATRIX * matrix + _PER_KV_FORMAT * kv
-    oddity += _PER_DEVIATION * settings
-    money = np.nan_to_num(judged.monthly, nan=0.0)
-    if traffic.rate == 0.0:
-        money = money / np.maximum(latency.capacity, 1e-9)
-    largest = float(money.max(initial=0.0))
-    # A hundredth of the logarithmic scale separates offers that differ by a percent; speed decides within that.
-    priced = np.round(np.log(np.maximum(money, 1e-9)) / 0.01) if largest > 0 else np.zeros_like(money)
-    return np.asarray(priced * 1e3 + speed + oddity[:, None] + _PER_DOUBLING * np.log2(space.batches))
+    oddity = (
+        _PER_LOSS * loss + _PER_GUESS * (space.speculation > 0) + _PER_CALIBRATION * calibration + _PER_KV_FORMAT * kv
+    )
+    oddity += _PER_DEVIATION * settings + risk
+    oddity = oddity[:, None] + _PER_DOUBLING * np.log2(space.batches)
+    dearest = float(np.nanmax(judged.monthly, initial=0.0))
+    if dearest == 0.0:
+        return np.asarray(slow - rate + oddity)
+    # Unknown is not free where others have a price; and what the gate may refuse may have to be paid for twice.
+    money = np.log(np.nan_to_num(judged.monthly, nan=10 * dearest)) + risk[:, None]
+    asked = traffic.rate > 0 or any(limit.name not in _STANDING for limit in judged.limits)
+    if not asked:
+        return np.asarray(money + 0.1 * slow - 1.1 * rate + oddity)
+    # Offers within a percent cost the same; speed decides among them.
+    return np.asarray(1e3 * np.round(money / 0.01) + slow - rate + oddity)
+
+
+def _refusal_chance(space: Space, judged: Judged) -> Floats:
+    """The chance that the measured loss is beyond the limit, (C,): the logistic stand-in for the normal's tail."""
+    limit = next(one.asked for one in judged.limits if one.name == "max_quality_loss")
+    ends = np.array([(estimate.value, estimate.high) for estimate in judged.quality])
+    sd = np.maximum((ends[:, 1] - ends[:, 0]) / Z90, 1e-6)
+    return np.asarray((1 / (1 + np.exp(np.clip(1.702 * (limit - ends[:, 0]) / sd, -50, 50))))[space.group])
 
 
 def choose(space: Space, judged: Judged, traffic: Traffic, *, host: bool) -> Choice:
-    """The best of each weight format (host) or of each engine and format, best first."""
+    """The best of each weight format, best first."""
     scores = score(space, judged, traffic)
     met, possible = judged.met, judged.possible
-    names = [(group.engine, group.weight_format) if not host else ("", group.weight_format) for group in space.groups]
+    names = [group.weight_format for group in space.groups]
     most = HOST_TRIALS if host else ALTERNATIVES
     first = _best_of_each(scores, met, space, names)[:most]
     known = {names[int(space.group[flat // space.batches.size])] for flat in first}
@@ -72,9 +92,7 @@ def choose(space: Space, judged: Judged, traffic: Traffic, *, host: bool) -> Cho
     return Choice(met=first, possible=second[: max(most - len(first), 2)])
 
 
-def _best_of_each(
-    scores: Floats, allowed: NDArray[np.bool_], space: Space, names: list[tuple[str, str]]
-) -> tuple[int, ...]:
+def _best_of_each(scores: Floats, allowed: NDArray[np.bool_], space: Space, names: list[str]) -> tuple[int, ...]:
     """The best allowed candidate of each name, best first; ties go to the earlier one."""
     flat = np.flatnonzero(allowed)
     kinds = {name: number for number, name in enumerate(dict.fromkeys(names))}

@@ -75,15 +75,15 @@ class Corrections:
         """The measurement of this very strategy, if there is one."""
         return next((m for m in self.measurements if m.metric == metric and m.strategy == strategy), None)
 
-    def quality(self, weight_format: str, kv_format: str, *, importance_matrix: bool) -> Measurement | None:
-        """The newest measured loss of these formats: quality does not depend on the layout."""
-        wanted = (weight_format, kv_format, importance_matrix)
+    def quality(self, weight_format: str, kv_format: str | None, *, importance_matrix: bool) -> Measurement | None:
+        """The newest measured loss of these formats, whatever the layout; of any KV format where none is named."""
         return next(
             (
                 m
                 for m in reversed(self.measurements)
                 if m.metric == "quality_loss"
-                and (m.strategy.weight_format, m.strategy.kv_format, m.strategy.importance_matrix) == wanted
+                and (m.strategy.weight_format, m.strategy.importance_matrix) == (weight_format, importance_matrix)
+                and kv_format in {None, m.strategy.kv_format}
             ),
             None,
         )

@@ -6,10 +6,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.arrival import Latency, Replica, closed_loop, open_loop
 from planners.memory import Footprint, footprint
-from planners.performance.sources import Layout, speeds
+from planners.performance.sources import Layout, bench_of, speeds
 from planners.quality import loss
+from planners.queueing import Latency, Replica, closed_loop, open_loop
 from planners.space import Group, Space
 from planners.workload import Traffic
 from schemas.evidence import Estimate, Evidence
@@ -17,6 +17,12 @@ from schemas.model import ModelFacts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_KEY_RANGES = (64, 64, 1 << 20, 1 << 12)
+"""More than any tensor parallel size, pipeline depth, batched tokens and number of threads: they pack into one key."""
+
+_MOST_PROMPTS = 8.0
+"""Prompts that a busy engine reads in one pass at the most, which spreads the cost of the pass."""
 
 DRAFT_TOKENS = 3
 ACCEPTED_PER_STEP = 1.2
@@ -45,7 +51,8 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
     count = len(space.groups)
     cells, columns = space.group.size, space.batches.size
     prompt, busy = np.full((cells, 1), _NEVER_S), np.full((cells, 1), _NEVER_S)
-    tpot, rate = np.full((cells, columns), _NEVER_S), np.full((cells, columns), 1e-9)
+    tpot, step = np.full((cells, columns), _NEVER_S), np.full((cells, columns), _NEVER_S)
+    rate = np.full((cells, columns), 1e-9)
     sds = np.full((3, count), 0.3)
     evidence = [Evidence.ASSUMED] * count
     known: dict[tuple[object, ...], tuple[Floats, ...]] = {}
@@ -58,10 +65,10 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
         key = (group.engine, group.accelerator.key, group.weight_format, group.kv_format)
         if key not in known:
             known[key] = _speeds_of(model, space, traffic, group, rows)
-        tpot[rows], rate[rows], prompt[rows], busy[rows], sds[:, index] = known[key][:5]
+        tpot[rows], step[rows], rate[rows], prompt[rows], busy[rows], sds[:, index] = known[key]
         evidence[index] = Evidence.CALIBRATED
     passes = np.ceil(traffic.input_tokens / space.batched_tokens)[:, None] * (space.chunked[:, None] == 1)
-    replica = Replica(space.batches.astype(np.float64), tpot, rate, prompt, busy, passes, traffic.output_tokens)
+    replica = Replica(space.batches.astype(np.float64), tpot, step, rate, prompt, busy, passes, traffic.output_tokens)
     quality = tuple(
         _quality(model, group.weight_format, group.kv_format, importance=group.importance_matrix)
         for group in space.groups
@@ -81,38 +88,44 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
     """Arrays for the cells of one group, from one call of the performance source for each input length."""
     settings = np.stack([space.tp[rows], space.pp[rows], space.batched_tokens[rows], space.threads[rows]])
     prefix = space.prefix[rows]
+    keys = np.ravel_multi_index(tuple(settings), _KEY_RANGES)
     columns = space.batches.size
     shape = (settings.shape[1], columns)
-    tpot, rate, prompt, busy = np.empty(shape), np.empty(shape), np.empty((shape[0], 1)), np.empty((shape[0], 1))
+    tpot, step, rate = np.empty(shape), np.empty(shape), np.empty(shape)
+    prompt, busy = np.empty((shape[0], 1)), np.empty((shape[0], 1))
     sds = np.zeros(3)
     for cached in np.unique(prefix):
         here = prefix == cached
-        unique, inverse = np.unique(settings[:, here], axis=1, return_inverse=True)
+        _, first, inverse = np.unique(keys[here], return_index=True, return_inverse=True)
+        unique = settings[:, here][:, first]
         tp, pp, tokens, threads = (np.repeat(row, columns) for row in unique)
-        found = speeds(
-            model,
-            Layout(
-                engine=group.engine,
-                accelerator=group.accelerator,
-                weight_format=group.weight_format,
-                kv_format=group.kv_format,
-                input_tokens=max(1, traffic.input_tokens - (traffic.shared_prefix_tokens if cached else 0)),
-                output_tokens=traffic.output_tokens,
-                tp=tp,
-                pp=pp,
-                batch=np.tile(space.batches, unique.shape[1]),
-                batched_tokens=tokens,
-                threads=threads,
-            ),
+        read = max(1, traffic.input_tokens - (traffic.shared_prefix_tokens if cached else 0))
+        layout = Layout(
+            engine=group.engine,
+            accelerator=group.accelerator,
+            weight_format=group.weight_format,
+            kv_format=group.kv_format,
+            input_tokens=read,
+            output_tokens=traffic.output_tokens,
+            tp=tp,
+            pp=pp,
+            batch=np.tile(space.batches, unique.shape[1]),
+            batched_tokens=tokens,
+            threads=threads,
         )
-        inverse = inverse.ravel()
+        found, bench = speeds(model, layout), bench_of(model, layout)
+        batch = layout.batch.astype(np.float64)
+        together = np.clip(np.floor(tokens / read), 1.0, _MOST_PROMPTS)
+        passes = bench.prefill(together, np.full_like(batch, read)) / together
+        steps = bench.step(batch, np.full_like(batch, traffic.input_tokens + traffic.output_tokens / 2))
         grid = (unique.shape[1], columns)
         tpot[here] = found.tpot_ms.reshape(grid)[inverse] / 1e3
         rate[here] = found.output_tok_s.reshape(grid)[inverse]
         prompt[here] = found.ttft_ms.reshape(grid)[inverse][:, :1] / 1e3
-        busy[here] = traffic.input_tokens / found.prefill_tok_s.reshape(grid)[inverse][:, -1:]
+        busy[here] = passes.reshape(grid)[inverse][:, :1]
+        step[here] = steps.reshape(grid)[inverse]
         sds = np.array([found.ttft_log_sd[0], found.tpot_log_sd[0], found.output_log_sd[0]])
-    return tpot, rate, prompt, busy, sds
+    return tpot, step, rate, prompt, busy, sds
 
 
 def _speculated(space: Space, replica: Replica) -> Replica:
@@ -122,11 +135,13 @@ def _speculated(space: Space, replica: Replica) -> Replica:
         return replica
     wider = np.minimum(np.searchsorted(space.batches, space.batches * (1 + DRAFT_TOKENS)), space.batches.size - 1)
     guessed = replica.tpot_s[:, wider] / ACCEPTED_PER_STEP
-    faster = replica.tokens_s * replica.tpot_s / guessed
+    # Guesses shorten waits; a saturated server has no idle arithmetic to check them with, so they raise no capacity.
+    rate = replica.tokens_s * np.minimum(1.0, replica.tpot_s / guessed)
     return replace(
         replica,
         tpot_s=np.where(guessing[:, None], guessed, replica.tpot_s),
-        tokens_s=np.where(guessing[:, None], faster, replica.tokens_s),
+        step_s=np.where(guessing[:, None], replica.step_s[:, wider] / ACCEPTED_PER_STEP, replica.step_s),
+        tokens_s=np.where(guessing[:, None], rate, replica.tokens_s),
     )
 
 

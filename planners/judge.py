@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.arrival import MAX_UTILISATION, Latency
 from planners.corrections import Corrections
 from planners.evaluate import SPECULATION_LOG_SD, Served, under
-from planners.prices import HOURS_PER_MONTH, PriceTable, Rent, cheapest
-from planners.space import Space
+from planners.prices import HOURS_PER_MONTH, OWNED, PriceTable, Rent, cheapest
+from planners.queueing import MAX_UTILISATION, Latency
+from planners.space import WIDE_POOLS, Space
 from planners.workload import Traffic
 from schemas.command import Constraints, OptimizeInference
 from schemas.evidence import Estimate, Evidence
@@ -66,7 +66,7 @@ class Judged:
     rents: tuple[Rent | None, ...]
     limits: tuple[Limit, ...]
     runs: Bools
-    """Where it fits into memory and keeps up with the arrivals, (C, B)."""
+    """Where the engine can, it fits into memory and keeps up with the arrivals, (C, B)."""
 
     @property
     def met(self) -> Bools:
@@ -115,7 +115,7 @@ def judge(
         monthly=hourly * HOURS_PER_MONTH,
         rents=rents,
         limits=(),
-        runs=served.footprint.fits & keeps_up,
+        runs=space.joins & served.footprint.fits & keeps_up,
     )
     return replace(judged, limits=limits_of(request, traffic, space, judged))
 
@@ -161,18 +161,25 @@ def limits_of(request: OptimizeInference, traffic: Traffic, space: Space, judged
 
 def rent_of(space: Space, prices: PriceTable, constraints: Constraints) -> tuple[Rent | None, ...]:
     """The cheapest offer for each cell; None where nothing is for rent."""
+    keys = {group.accelerator.key for group in space.groups}
+    # What a buyer would pay over three years is no price to rent at: it counts only where hardware is named.
+    owned = len(keys) <= WIDE_POOLS or OWNED in constraints.providers
     offers = {
-        key: prices.select(key, constraints.price_kind, constraints.providers, constraints.regions)
-        for key in {group.accelerator.key for group in space.groups}
+        key: tuple(
+            offer
+            for offer in prices.select(key, constraints.price_kind, constraints.providers, constraints.regions)
+            if owned or offer.provider != OWNED
+        )
+        for key in keys
     }
     known: dict[tuple[str, int, int], Rent | None] = {}
     rents = []
     shapes = zip(space.group.tolist(), (space.tp * space.pp).tolist(), space.replicas.tolist(), strict=True)
-    keys = [group.accelerator.key for group in space.groups]
+    names = [group.accelerator.key for group in space.groups]
     for group, devices, replicas in shapes:
-        need = (keys[group], devices, replicas)
+        need = (names[group], devices, replicas)
         if need not in known:
-            known[need] = cheapest(offers[keys[group]], devices, replicas)
+            known[need] = cheapest(offers[names[group]], devices, replicas)
         rents.append(known[need])
     return tuple(rents)
 
@@ -202,9 +209,15 @@ def _corrected(
 
 def _measured_quality(estimate: Estimate, corrections: Corrections, space: Space, index: int) -> Estimate:
     group = space.groups[index]
-    found = corrections.quality(group.weight_format, group.kv_format, importance_matrix=group.importance_matrix)
+    weights, matrix = group.weight_format, group.importance_matrix
+    found = corrections.quality(weights, group.kv_format, importance_matrix=matrix)
     if found is None:
-        return estimate
+        near = corrections.quality(weights, None, importance_matrix=matrix)
+        if near is None:
+            return estimate
+        # The same weights with another cache lose at least about what was measured of the weights.
+        floors = {"low": near.low, "value": near.measured, "high": near.high}
+        return estimate.model_copy(update={end: max(getattr(estimate, end), at) for end, at in floors.items()})
     low, high = min(found.low, found.measured), max(found.high, found.measured)
     return Estimate(
         value=found.measured,

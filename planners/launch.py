@@ -1,6 +1,6 @@
 """A strategy in, the engine's own arguments out, as its command line takes them (the model's path is not among them).
 
-Names and values: `vllm serve --help` (0.18), `trtllm-serve --help` (1.0), `sglang.launch_server --help` (0.5),
+Names and values: `vllm serve --help` (0.18), `trtllm-serve --help` (1.2), `sglang.launch_server --help` (0.5),
 `text-generation-launcher --help` (3.3), `llama-server --help`, OpenVINO Model Server parameters (2025.2).
 """
 
@@ -35,14 +35,16 @@ def _vllm(plan: Strategy) -> list[object]:
 
 
 def _room_for_prompt(plan: Strategy) -> int:
-    """Without chunks a whole prompt must fit into one iteration, or vLLM refuses to start."""
+    """Without chunks a whole prompt must fit into one iteration, or the engine refuses it."""
     return plan.batched_tokens if plan.chunked_prefill else max(plan.batched_tokens, plan.context)
 
 
 def _tensorrt_llm(plan: Strategy) -> list[object]:
     words: list[object] = ["--tp_size", plan.tensor_parallel, "--pp_size", plan.pipeline_parallel]
-    words += ["--max_batch_size", plan.max_sequences, "--max_num_tokens", plan.batched_tokens]
+    words += ["--max_batch_size", plan.max_sequences, "--max_num_tokens", _room_for_prompt(plan)]
     words += ["--max_seq_len", plan.context, "--kv_cache_free_gpu_memory_fraction", "0.9"]
+    words += ["--enable_chunked_prefill"] if plan.chunked_prefill else []
+    words += ["--kv_cache_dtype", "fp8"] if plan.kv_format == "FP8" else []
     return words
 
 

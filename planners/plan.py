@@ -7,8 +7,10 @@ from planners.explain import binding_of, ruled_out_of, sensitivity_of, verdict_o
 from planners.launch import launch_arguments
 from planners.relax import relaxations_of
 from planners.search import Facts, search
+from planners.space import WIDE_POOLS
 from planners.steps import handoffs_of, steps_of, undo_of
 from schemas.command import Mode, OptimizeInference
+from schemas.hardware import Pool
 from schemas.plan import Assumption, Candidate, Plan, PlannedWorkload
 
 __all__ = ["Facts", "plan"]
@@ -21,21 +23,21 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         AgentError: `unsupported` where no engine can run the model there, `infeasible` where nothing can hold it.
     """
     searched, assumed = search(request, facts)
-    baseline = baseline_of(request, searched, facts.pools, facts.prices)
     choice = choose(searched.space, searched.judged, searched.traffic, host=facts.on_host)
     # On this host an interval that straddles a limit is settled by measuring; elsewhere only predictions count.
     trusted = choice.met or (choice.possible if facts.on_host else ())
     picked = (*choice.met, *choice.possible) if trusted else ()
     chosen = tuple(candidate_at(searched, flat) for flat in picked)
-    if any(candidate.strategy != baseline.strategy for candidate in chosen):
-        chosen = tuple(candidate for candidate in chosen if candidate.strategy != baseline.strategy)
+    baseline = baseline_of(request, searched, _same_hardware(facts.pools, chosen), facts.prices)
+    # What runs today is worth a line only where nothing beats it.
+    chosen = (*chosen[:1], *(candidate for candidate in chosen[1:] if candidate.strategy != baseline.strategy))
     relaxations = () if chosen else relaxations_of(request, facts, searched)
     mode = request.mode or (Mode.RUN if facts.on_host else Mode.PLAN)
     limit = request.constraints.max_quality_loss
     return Plan(
         model=searched.model.name,
         mode=mode,
-        hardware=", ".join(f"{pool.count}x{pool.accelerator.key}" for pool in facts.pools[:8]),
+        hardware=_hardware(facts.pools),
         workload=_workload(searched, baseline, chosen),
         max_quality_loss=limit,
         feasible=bool(chosen),
@@ -56,6 +58,18 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         undo=undo_of(baseline, chosen),
         hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )
+
+
+def _hardware(pools: tuple[Pool, ...]) -> str:
+    """The pools by name, or how many there are where that is more than a line."""
+    if len(pools) > WIDE_POOLS:
+        return f"any of {len(pools)} accelerators"
+    return ", ".join(f"{pool.count}x{pool.accelerator.key}" for pool in pools)
+
+
+def _same_hardware(pools: tuple[Pool, ...], chosen: tuple[Candidate, ...]) -> tuple[Pool, ...]:
+    """The pools of the first choice's accelerator: the untouched model is compared on the same."""
+    return tuple(pool for pool in pools if chosen and pool.accelerator.key == chosen[0].strategy.accelerator) or pools
 
 
 def _workload(searched: Searched, baseline: Candidate, chosen: tuple[Candidate, ...]) -> PlannedWorkload:

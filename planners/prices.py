@@ -12,6 +12,9 @@ from schemas.error import AgentError, ErrorCode
 HOURS_PER_MONTH = 730.0
 """365 days x 24 hours / 12 months."""
 
+OWNED = "owned"
+"""The provider of hardware that is bought: its price is spread over three years, with its power."""
+
 _NODE = 4
 """The smallest instance that counts as a node of a multi-node replica."""
 

@@ -19,6 +19,8 @@ _HALVINGS = 10
 _LEAST_SHARE = 1e-3
 _GROWTH = (2, 4, 8)
 _MAX_POOLS = 4
+_QUALITY, _WORST_LOSS = "max_quality_loss", 0.25
+"""A model that loses more than this does another job: no relaxation suggests it."""
 
 
 def relaxations_of(request: OptimizeInference, facts: Facts, searched: Searched) -> tuple[Relaxation, ...]:
@@ -27,6 +29,7 @@ def relaxations_of(request: OptimizeInference, facts: Facts, searched: Searched)
     Where no single limit is enough, the smallest common factor by which several must give way together.
     """
     found = [_by_value(searched, limit) for limit in searched.judged.limits if limit.name != "throughput"]
+    found = [item for item in found if item is None or item.limit != _QUALITY or item.needed <= _WORST_LOSS]
     if searched.traffic.rate > 0:
         found.append(_by_rate(request, facts, searched))
     elif throughput := next((limit for limit in searched.judged.limits if limit.name == "throughput"), None):

@@ -102,7 +102,10 @@ def within_fixed_limits(searched: Searched) -> Searched:
         searched.served,
         replica=replace(
             replica,
-            **{name: getattr(replica, name)[keep] for name in ("tpot_s", "tokens_s", "prompt_s", "busy_s", "passes")},
+            **{
+                name: getattr(replica, name)[keep]
+                for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "passes")
+            },
         ),
         footprint=replace(memory, **{name: getattr(memory, name)[keep] for name in memory.__dataclass_fields__}),
     )

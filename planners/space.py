@@ -22,7 +22,6 @@ WIDE_POOLS = 8
 """With more pools than this, settings that move figures by a few percent keep their first value."""
 
 _IMATRIX = frozenset({"Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_NL", "Q3_K_M", "Q2_K"})
-_NATIVE = {"FP8": "FP8", "MXFP4": "MXFP4"}
 _SIXTEEN_BITS = 16.0
 _LAYOUT = ("group", "tp", "pp", "replicas", "batched_tokens", "threads")
 _SETTINGS = ("chunked", "prefix", "speculation", "scheduling")
@@ -72,6 +71,12 @@ class Space:
         """How many candidates there are."""
         return self.group.size * self.batches.size
 
+    @property
+    def joins(self) -> NDArray[np.bool_]:
+        """Where the engine decodes that many sequences together, (C, B)."""
+        most = np.array([engines()[group.engine].max_batch for group in self.groups], dtype=np.int64)
+        return np.asarray(self.batches[None, :] <= most[self.group][:, None])
+
     def only(self, cells: NDArray[np.bool_]) -> "Space":
         """The cells where `cells` (C,) is true; groups keep their numbers."""
         return replace(self, **{name: getattr(self, name)[cells] for name in (*_LAYOUT, *_SETTINGS)})
@@ -107,9 +112,14 @@ def _refusal(model: ModelFacts, accelerator: Accelerator, engine: Engine, rule: 
         return f"{rule.engine} {engine.version}: {rule.why}"
     if not engine.serves(model):
         return f"{rule.engine} {engine.version} does not implement the {model.family} architecture"
-    # A checkpoint trained in fewer bits has no 16-bit original: wider weight formats would only inflate it.
-    if model.native_format in _NATIVE and weight_format(rule.weight_format).bits >= _SIXTEEN_BITS:
-        return f"the model is published in {model.native_format}: 16-bit weights would be its inflated copy"
+    # A checkpoint published in fewer bits has no 16-bit original: wider weight formats would only inflate it.
+    native, asked = model.native_format, rule.weight_format
+    if native == "MXFP4" and asked != native:
+        return "the model is published in MXFP4: any other format is a copy of a copy"
+    if asked == "MXFP4" and asked != native:
+        return "MXFP4 is planned only for models that are published in it"
+    if native == "FP8" and weight_format(asked).bits >= _SIXTEEN_BITS:
+        return "the model is published in FP8: 16-bit weights are its inflated copy"
     return None
 
 

@@ -36,6 +36,8 @@ class Engine:
     version: str
     kv_formats: tuple[str, ...]
     fp8_kv_needs: frozenset[str]
+    max_batch: int
+    """Sequences it decodes together at the most; one where it is a library that serves them in turn."""
     max_tp: int
     pipeline: bool
     batched_tokens: tuple[int, ...]
@@ -78,6 +80,7 @@ def engines() -> dict[str, Engine]:
             version=versions[row["engine"]],
             kv_formats=words(row["kv_formats"]),
             fp8_kv_needs=frozenset(words(row["fp8_kv_needs"])),
+            max_batch=int(row["max_batch"]),
             max_tp=int(row["max_tp"]),
             pipeline=row["pipeline"] == "1",
             batched_tokens=tuple(int(part) for part in words(row["batched_tokens"])),

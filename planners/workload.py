@@ -125,11 +125,10 @@ def _from_latency(request: OptimizeInference, model: ModelFacts, pools: tuple[Po
     if not latency or found is None:
         return None
     outputs = np.array([8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024])
-    batch = 1
-    for _ in range(6):  # a fixed point: today's concurrency is today's rate x today's latency
-        times = np.array([_one_request_ms(model, found.accelerator, found.count, batch, int(out)) for out in outputs])
-        fitting = int(np.argmin(np.abs(np.log(times * _P95_OVER_MEAN / latency))))
-        batch = max(1, math.ceil((current.throughput or 0.0) * latency / 1e3 / _P95_OVER_MEAN))
+    # How many are served at once today follows from today's rate and latency (Little's law).
+    batch = max(1, math.ceil((current.throughput or 0.0) * latency / 1e3 / _P95_OVER_MEAN))
+    times = np.array([_one_request_ms(model, found.accelerator, found.count, batch, int(out)) for out in outputs])
+    fitting = int(np.argmin(np.abs(np.log(times * _P95_OVER_MEAN / latency))))
     output = min(int(outputs[fitting]), model.context // (1 + _INPUT_PER_OUTPUT))
     return (_INPUT_PER_OUTPUT * output, output) if output else None
 

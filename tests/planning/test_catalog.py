@@ -1,0 +1,256 @@
+"""Names as people write them find the right facts, and every fact has its source."""
+
+import struct
+
+import pytest
+
+from planners.catalog import (
+    accelerator_from_host,
+    find_hardware,
+    find_model,
+    hardware,
+    model_from_config,
+    model_from_gguf_metadata,
+    models,
+    parse_gguf_header,
+)
+from planners.tables import table
+from schemas.error import AgentError, ErrorCode
+from schemas.hardware import HostFacts
+from schemas.model import Attention
+
+
+def test_at_least_sixty_models_have_facts_and_sources() -> None:
+    """The catalog is as large as promised and no row lacks its source."""
+    assert len(models()) >= 60
+    assert all(model.source for model in models())
+    assert all(item.source for item in hardware())
+    assert all(row["source"] for name in ("prices", "support", "engines") for row in table(name))
+
+
+@pytest.mark.parametrize("row", table("models"), ids=lambda row: row["name"])
+def test_counted_parameters_agree_with_the_published_number(row: dict[str, str]) -> None:
+    """A wrong shape in the data would show: every count is within 1 % of the model card's."""
+    assert find_model(row["name"]).parameters / 1e9 == pytest.approx(float(row["published_b"]), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("llama-3-70b", "Llama-3-70B"),
+        ("meta-llama/Meta-Llama-3.1-70B-Instruct", "Llama-3.1-70B"),
+        ("llama2-70b-99", "Llama-2-70B"),
+        ("Llama 2 7B Chat", "Llama-2-7B"),
+        ("LLaMA-7B", "Llama-1-7B"),
+        ("mixtral-8x7b", "Mixtral-8x7B"),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507", "Qwen3-235B-A22B"),
+        ("deepseek-ai/DeepSeek-R1", "DeepSeek-R1"),
+        ("openai/gpt-oss-120b", "gpt-oss-120b"),
+        ("SmolLM2-135M-Instruct", "SmolLM2-135M"),
+        ("Mistral-7B-Instruct-v0.2", "Mistral-7B-v0.2"),
+        ("gptj-99.9", "GPT-J-6B"),
+    ],
+)
+def test_models_are_found_by_the_names_people_write(written: str, meant: str) -> None:
+    """Owner, case, punctuation and tuning do not matter; versions do."""
+    assert find_model(written).name == meant
+
+
+def test_an_unknown_model_is_answered_with_near_names_and_the_way_to_give_facts() -> None:
+    """The error says what to do next."""
+    with pytest.raises(AgentError, match=r"Llama-3-70B.*config\.json") as error:
+        find_model("lama-3-70b")
+    assert error.value.code is ErrorCode.UNKNOWN_MODEL
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "count"),
+    [
+        ("4xA100-80GB", "A100-SXM-80GB", 4),
+        ("8x H200", "H200-SXM", 8),
+        ("2 x RTX 4090", "RTX4090", 2),
+        ("NVIDIA L40S", "L40S", 1),
+        ("MI300X", "MI300X", 1),
+        ("TPU v5e", "TPU-v5e", 1),
+        ("inf2", "Inferentia2", 1),
+        ("Xeon-8592+ (EMR)", "Xeon-8592+ (EMR)", 1),
+        ("4090x2", "RTX4090", 2),
+    ],
+)
+def test_hardware_is_found_by_the_tags_people_write(written: str, key: str, count: int) -> None:
+    """Counts before or after, spaces or none, maker or none."""
+    pool = find_hardware(written)[0]
+    assert (pool.accelerator.key, pool.count) == (key, count)
+
+
+def test_a_tag_that_several_variants_share_offers_each_of_them() -> None:
+    """80 GB of A100 come as SXM and as PCIe: the plan may choose."""
+    assert [pool.accelerator.key for pool in find_hardware("4xA100-80GB")] == ["A100-SXM-80GB", "A100-PCIe-80GB"]
+
+
+def test_any_offers_every_accelerator_and_a_list_those_named() -> None:
+    """`any` is the whole catalog."""
+    assert len(find_hardware("any")) == len(hardware())
+    assert [pool.accelerator.key for pool in find_hardware(["L4", "2xL40S"])] == ["L4", "L40S"]
+
+
+def test_unknown_hardware_is_answered_with_near_names() -> None:
+    """The error says how to write it."""
+    with pytest.raises(AgentError, match=r"near: .*H100.*4xA100-80GB") as error:
+        find_hardware("4xH1000")
+    assert error.value.code is ErrorCode.UNKNOWN_HARDWARE
+
+
+def test_config_json_gives_the_same_facts_as_the_catalog() -> None:
+    """What the catalog says of Llama-3-8B is what its own config says."""
+    config = {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "vocab_size": 128256,
+        "max_position_embeddings": 8192,
+        "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
+    }
+    read, known = model_from_config(config, "x"), find_model("Llama-3-8B")
+    assert read.model_copy(update={"name": known.name, "source": known.source}) == known
+
+
+def test_config_json_of_experts_latents_and_windows_is_understood() -> None:
+    """MoE with MLA (DeepSeek-V3) and a window on every second layer (gpt-oss)."""
+    deep = model_from_config(
+        {
+            "model_type": "deepseek_v3",
+            "hidden_size": 7168,
+            "num_hidden_layers": 61,
+            "num_attention_heads": 128,
+            "num_key_value_heads": 128,
+            "head_dim": 128,
+            "intermediate_size": 18432,
+            "moe_intermediate_size": 2048,
+            "n_routed_experts": 256,
+            "num_experts_per_tok": 8,
+            "n_shared_experts": 1,
+            "first_k_dense_replace": 3,
+            "kv_lora_rank": 512,
+            "qk_rope_head_dim": 64,
+            "q_lora_rank": 1536,
+            "qk_nope_head_dim": 128,
+            "v_head_dim": 128,
+            "vocab_size": 129280,
+            "max_position_embeddings": 163840,
+            "quantization_config": {"quant_method": "fp8"},
+        }
+    )
+    assert (deep.attention, deep.native_format) == (Attention.MLA, "FP8")
+    assert deep.parameters == find_model("DeepSeek-V3").parameters
+    windowed = model_from_config(
+        {
+            "model_type": "gpt_oss",
+            "hidden_size": 2880,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 64,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "intermediate_size": 2880,
+            "num_local_experts": 32,
+            "num_experts_per_tok": 4,
+            "vocab_size": 201088,
+            "sliding_window": 128,
+        }
+    )
+    assert (windowed.sliding_window, windowed.sliding_layers) == (128, 12)
+
+
+def test_a_config_that_maps_code_is_refused() -> None:
+    """`auto_map` would run code from the model's folder."""
+    with pytest.raises(AgentError) as error:
+        model_from_config({"auto_map": {"AutoModel": "x.Y"}})
+    assert error.value.code is ErrorCode.UNSAFE_MODEL
+
+
+@pytest.mark.parametrize("config", [{}, {"hidden_size": "4096"}, {"hidden_size": -1}, {"hidden_size": True}])
+def test_a_config_without_sizes_is_named_unreadable(config: dict[str, object]) -> None:
+    """Nothing is guessed for a size that is not there."""
+    with pytest.raises(AgentError) as error:
+        model_from_config(config)
+    assert error.value.code is ErrorCode.UNREADABLE_MODEL
+
+
+def _text(value: str) -> bytes:
+    return struct.pack("<Q", len(value)) + value.encode()
+
+
+def _number(key: str, value: int) -> bytes:
+    return _text(key) + struct.pack("<II", 4, value)
+
+
+def gguf_header(*, tied: bool = True) -> bytes:
+    """The start of a GGUF file shaped as SmolLM2-135M is."""
+    sizes = {
+        "block_count": 30,
+        "embedding_length": 576,
+        "feed_forward_length": 1536,
+        "attention.head_count": 9,
+        "attention.head_count_kv": 3,
+        "context_length": 8192,
+    }
+    entries = [_text("general.architecture") + struct.pack("<I", 8) + _text("llama")]
+    entries += [_number(f"llama.{key}", value) for key, value in sizes.items()]
+    entries += [_number("general.file_type", 1)]
+    tokens = b"".join(_text(str(number)) for number in range(49152))
+    entries += [_text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 49152) + tokens]
+    names = ["token_embd.weight", *([] if tied else ["output.weight"])]
+    tensors = b"".join(_text(name) + struct.pack("<IQQIQ", 2, 576, 49152, 1, 0) for name in names)
+    return b"GGUF" + struct.pack("<IQQ", 3, len(names), len(entries)) + b"".join(entries) + tensors
+
+
+def test_a_gguf_header_gives_the_models_facts() -> None:
+    """Shape, vocabulary from the tokenizer, tied embeddings from the tensor list."""
+    model = model_from_gguf_metadata(parse_gguf_header(gguf_header()), "SmolLM2-135M")
+    known = find_model("SmolLM2-135M")
+    assert (model.parameters, model.vocab, model.native_format) == (known.parameters, 49152, "F16")
+    assert not model_from_gguf_metadata(parse_gguf_header(gguf_header(tied=False))).tied_embeddings
+
+
+@pytest.mark.parametrize("cut", [24, 200, 500, 1000, 20_000])
+def test_a_gguf_header_cut_short_never_crashes(cut: int) -> None:
+    """The first bytes may end anywhere."""
+    assert isinstance(parse_gguf_header(gguf_header()[:cut]), dict)
+
+
+@pytest.mark.parametrize("data", [b"", b"GGUF", b"PK\x03\x04" + b"\0" * 40, b"GGUF" + struct.pack("<IQQ", 9, 0, 0)])
+def test_what_is_not_gguf_is_refused(data: bytes) -> None:
+    """Magic and version are checked first."""
+    with pytest.raises(AgentError) as error:
+        parse_gguf_header(data)
+    assert error.value.code is ErrorCode.UNREADABLE_MODEL
+
+
+def test_the_host_becomes_an_accelerator_with_measured_facts() -> None:
+    """Bandwidth and arithmetic are those probed, not nominal ones."""
+    host = HostFacts.model_validate(
+        {
+            "cpu": "x",
+            "cores": 2,
+            "threads": 2,
+            "isa": ("avx2",),
+            "cache_bytes": {"l3": 1},
+            "memory_bytes": 2,
+            "memory_free_bytes": 2_000_000_000,
+            "bandwidth_gbs": {1: 12.0, 2: 18.0},
+            "gflops": {1: 50.0, 2: 95.0},
+            "busy_cores": 0.0,
+            "load_average": 0.0,
+        }
+    )
+    device = accelerator_from_host(host)
+    assert (device.key, device.bandwidth_gbs, device.tflops["fp32"], device.evidence) == (
+        "host",
+        18.0,
+        0.095,
+        "measured",
+    )

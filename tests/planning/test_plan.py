@@ -1,0 +1,195 @@
+"""Plans as a person reads them: right arithmetic, right reasons, nothing that cannot run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from planners.candidates import cost_per_1k
+from planners.catalog import find_model
+from planners.corrections import Corrections
+from planners.performance.formats import weight_format
+from planners.sizes import stored_type, weight_bytes
+from schemas.error import AgentError, ErrorCode
+from schemas.evidence import Evidence
+from schemas.plan import Plan
+
+Answer = Callable[..., Plan]
+
+README: dict[str, Any] = {
+    "model": "llama-3-70b",
+    "current_perf": {"latency_p95": 2500, "throughput": 10},
+    "targets": {"latency_p95": 500, "throughput": 50},
+    "constraints": {"max_quality_loss": 0.02, "hardware": "4xA100-80GB", "budget_monthly": 5000},
+}
+
+
+def test_five_thousand_a_month_at_fifty_five_requests_a_second_is_three_and_a_half_cents_per_thousand() -> None:
+    """The family's own example: budget 5000 $/month, 55 requests/s, cost_per_1k 0.035."""
+    assert cost_per_1k(5000, 55) == pytest.approx(0.0346, abs=0.0001)
+
+
+def test_the_same_request_gives_the_same_plan_to_the_byte(answer: Answer) -> None:
+    """No clock, no chance."""
+    assert answer(**README).model_dump_json() == answer(**README).model_dump_json()
+
+
+def test_the_readmes_example_is_answered_with_what_binds_and_what_would_do(answer: Answer) -> None:
+    """An infeasible request gets its nearest feasible values, and those really are feasible."""
+    plan = answer(**README)
+    if plan.feasible:
+        return
+    assert plan.relaxations
+    assert not plan.chosen
+    assert answer(**relaxed(README, plan)).feasible
+
+
+@pytest.mark.parametrize("provider", ["runpod", "lambda", "aws"])
+def test_the_readmes_example_at_three_providers(answer: Answer, provider: str) -> None:
+    """Each provider's prices give their own answer, and none breaks the budget silently."""
+    fields = {**README, "constraints": {**README["constraints"], "providers": [provider]}}
+    plan = answer(**fields)
+    for candidate in plan.chosen:
+        assert candidate.prediction.cost_monthly_usd is not None
+        assert candidate.prediction.cost_monthly_usd.value <= 5000
+    assert plan.feasible or plan.binding
+
+
+def relaxed(fields: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """The request with its first relaxation applied, or all that only do together."""
+    first = plan.relaxations[0]
+    wanted = [item for item in plan.relaxations if item.jointly] if first.jointly else [first]
+    targets, constraints = dict(fields.get("targets", {})), dict(fields.get("constraints", {}))
+    workload = dict(fields.get("workload", {}))
+    for item in wanted:
+        if item.limit == "request_rate":
+            workload["request_rate"] = item.needed
+        elif item.limit == "hardware":
+            constraints["hardware"] = f"{item.needed:g}x{str(constraints['hardware']).split('x', 1)[-1]}"
+        else:
+            (constraints if item.limit in {"max_quality_loss", "budget_monthly"} else targets)[item.limit] = item.needed
+    return {**fields, "targets": targets, "constraints": constraints, "workload": workload}
+
+
+def test_the_host_is_offered_at_least_four_formats_and_none_beyond_the_limit(answer: Answer) -> None:
+    """What is tried may straddle the limit, never lie wholly beyond it."""
+    plan = answer(model="SmolLM2-135M", constraints={"hardware": "host"})
+    assert plan.feasible
+    assert len({candidate.strategy.weight_format for candidate in plan.chosen}) >= 4
+    assert all(candidate.prediction.quality_loss.low <= 0.02 for candidate in plan.chosen)
+    assert all(candidate.strategy.engine == "llama.cpp" for candidate in plan.chosen)
+    assert plan.baseline.strategy.weight_format == "F16"
+
+
+def test_ruled_out_counts_every_candidate_once(answer: Answer) -> None:
+    """Considered candidates are either listed for trial or counted under one reason."""
+    plan = answer(model="SmolLM2-135M", constraints={"hardware": "host"})
+    assert sum(item.count for item in plan.ruled_out) + len(plan.chosen) == pytest.approx(plan.considered, abs=2)
+
+
+def test_no_eight_bit_floats_on_a100_and_no_awq_on_tpu(answer: Answer) -> None:
+    """A choice that the hardware has no kernels for never appears, not even on the frontier."""
+    plan = answer(model="llama-3-8b", constraints={"hardware": "A100-80GB"}, targets={"throughput": 2})
+    assert all(c.strategy.weight_format not in {"FP8", "NVFP4"} for c in (*plan.chosen, *plan.frontier))
+    assert any("FP8" in item.reason for item in plan.ruled_out)
+    tpu = answer(model="llama-3-8b", constraints={"hardware": "4xTPU v5e"})
+    assert all(c.strategy.weight_format in {"BF16", "W8A8"} for c in (*tpu.chosen, *tpu.frontier))
+
+
+def test_a_model_that_does_not_fit_names_memory_and_the_hardware_that_would_hold_it(answer: Answer) -> None:
+    """405B on one consumer card: more of them, or an error that says so."""
+    with pytest.raises(AgentError) as error:
+        answer(model="deepseek-v3", constraints={"hardware": "1xRTX3070"})
+    assert error.value.code is ErrorCode.INFEASIBLE
+
+
+def test_a_retired_engine_is_planned_as_its_successor(answer: Answer) -> None:
+    """FasterTransformer's maker names TensorRT-LLM."""
+    plan = answer(model="llama-3-8b", constraints={"hardware": "A100-80GB", "engines": ["FasterTransformer"]})
+    assert plan.chosen[0].strategy.engine == "tensorrt-llm"
+    assert any("retired" in item.value for item in plan.assumptions)
+
+
+def test_an_unknown_engine_is_refused(answer: Answer) -> None:
+    """The error lists the known ones."""
+    with pytest.raises(AgentError, match=r"vllm.*llama\.cpp"):
+        answer(model="llama-3-8b", constraints={"hardware": "L4", "engines": ["warpdrive"]})
+
+
+def test_current_performance_says_how_long_answers_are(answer: Answer) -> None:
+    """Twice the latency today means longer answers; what is stated is never overruled."""
+    base = {"model": "llama-3-70b", "constraints": {"hardware": "4xA100-80GB"}}
+    short = answer(**base, current_perf={"latency_p95": 1500}).workload
+    long = answer(**base, current_perf={"latency_p95": 12000}).workload
+    stated = answer(
+        **base, current_perf={"latency_p95": 12000}, workload={"input_tokens": 99, "output_tokens": 7}
+    ).workload
+    assert short.output_tokens < long.output_tokens
+    assert (stated.input_tokens, stated.output_tokens) == (99, 7)
+
+
+def test_a_measured_strategy_shows_its_measurement_and_moves_its_neighbours(answer: Answer) -> None:
+    """Measured: replaced. Same engine, other format: shifted the same way, less far."""
+    fields = {"model": "SmolLM2-135M", "constraints": {"hardware": "host"}}
+    first = answer(**fields)
+    tried, other = first.chosen[0], first.chosen[1]
+    before = tried.prediction.throughput_rps.value
+    corrections = Corrections().with_measurement(tried.strategy, "throughput_rps", before, before / 2)
+    second = {c.strategy: c for c in answer(corrections, **fields).chosen}
+    assert second[tried.strategy].prediction.throughput_rps.evidence is Evidence.MEASURED
+    assert second[tried.strategy].prediction.throughput_rps.value == before / 2
+    moved = second[other.strategy].prediction.throughput_rps.value / other.prediction.throughput_rps.value
+    assert 0.5 < moved < 1.0
+
+
+def test_a_measured_loss_decides_whether_a_format_stays(answer: Answer) -> None:
+    """A format whose measured loss breaks the limit is not offered again."""
+    fields = {"model": "SmolLM2-135M", "constraints": {"hardware": "host"}}
+    first = answer(**fields)
+    tried = first.chosen[0].strategy
+    corrections = Corrections().with_measurement(tried, "quality_loss", 0.001, 0.3, low=0.25, high=0.35)
+    wanted = (tried.weight_format, tried.importance_matrix)
+    again = answer(corrections, **fields)
+    assert all((c.strategy.weight_format, c.strategy.importance_matrix) != wanted for c in again.chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes"),
+    {
+        "F16": 270.9,
+        "Q8_0": 144.8,
+        "Q6_K": 138.4,
+        "Q5_K_M": 112.1,
+        "Q4_K_M": 105.5,
+        "Q3_K_M": 93.5,
+        "Q4_0": 91.7,
+        "Q2_K": 88.2,
+    }.items(),
+)
+def test_file_sizes_follow_llama_cpps_fallback_for_narrow_models(name: str, megabytes: float) -> None:
+    """576 is no multiple of 256, so superblock types fall back: sizes as written by llama.cpp, within 2 %."""
+    assert weight_bytes(find_model("SmolLM2-135M"), name) / 1e6 == pytest.approx(megabytes, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "gib"),
+    [("Q8_0", 7.96), ("Q6_K", 6.14), ("Q5_K_M", 5.33), ("Q4_K_M", 4.58), ("Q3_K_M", 3.74), ("Q2_K", 2.96)],
+)
+def test_file_sizes_follow_llama_cpps_mixtures(name: str, gib: float) -> None:
+    """Llama-3-8B as in llama.cpp's own table, within 2 %."""
+    assert weight_bytes(find_model("Llama-3-8B"), name) / 2**30 == pytest.approx(gib, rel=0.02)
+
+
+def test_fallback_only_where_rows_are_no_multiple_of_a_superblock() -> None:
+    """The feed-forward's rows of 1,536 keep their type."""
+    assert (stored_type("Q4_K", 576), stored_type("Q4_K", 1536)) == ("Q5_0", "Q4_K")
+    assert weight_format("Q4_K_M").bits < 5
+
+
+def test_a_batch_job_is_planned_for_throughput_alone(answer: Answer) -> None:
+    """All queued at once: the cheapest work, not the fastest answer."""
+    plan = answer(model="llama-3-8b", constraints={"hardware": "8xH100"}, workload={"batch_job": True})
+    chat = answer(model="llama-3-8b", constraints={"hardware": "8xH100"}, workload={"concurrency": 1})
+    assert plan.workload.batch_job
+    best = (one.chosen[0].prediction.throughput_rps.value for one in (plan, chat))
+    assert next(best) > next(best)
