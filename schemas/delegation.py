@@ -1,9 +1,12 @@
 """Hand-offs to peer agents, and what came back."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
 
 from schemas.base import Record
+from schemas.command import Command
 
 
 class Peer(StrEnum):
@@ -52,3 +55,15 @@ class HandoffOutcome(Record):
     handoff: Handoff
     state: HandoffState
     answer: str | None = None
+
+
+class HandoffReceived(Command):
+    """A `HANDOFF` that came in: `context` describes the work as this agent's own command would."""
+
+    cmd: Literal["HANDOFF"]
+    from_agent: str = Field(min_length=1, max_length=128)
+    """A claim."""
+    to_agent: str = Field(min_length=1, max_length=128)
+    component: str = Field(default="", max_length=256)
+    context: dict[str, JsonValue]
+    deliverables_expected: tuple[Annotated[str, Field(max_length=256)], ...] = Field(default=(), max_length=64)

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+from schemas.base import Record
+
 
 class Rule(NamedTuple):
     """How one kind of error shows at each door."""
@@ -24,9 +26,13 @@ class ErrorCode(StrEnum):
     UNSAFE_MODEL = "unsafe_model"
     UNKNOWN_HARDWARE = "unknown_hardware"
     UNKNOWN_JOB = "unknown_job"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    UNSUPPORTED_MEDIA = "unsupported_media"
     UNSUPPORTED = "unsupported"
     NOT_AVAILABLE = "not_available"
     NOT_CANCELABLE = "not_cancelable"
+    NOT_FINISHED = "not_finished"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     FORBIDDEN = "forbidden"
     UNAUTHORIZED = "unauthorized"
@@ -44,6 +50,7 @@ class ErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BROKER_UNAVAILABLE = "broker_unavailable"
     LEASE_LOST = "lease_lost"
+    DELEGATION_LOOP = "delegation_loop"
     INTERNAL = "internal"
 
 
@@ -57,9 +64,13 @@ ERRORS: dict[ErrorCode, Rule] = {
     ErrorCode.UNSAFE_MODEL: Rule(422, 2, "The model's files could run code"),
     ErrorCode.UNKNOWN_HARDWARE: Rule(422, 2, "The hardware is not known"),
     ErrorCode.UNKNOWN_JOB: Rule(404, 2, "There is no such job"),
+    ErrorCode.NOT_FOUND: Rule(404, 2, "There is nothing at that address"),
+    ErrorCode.METHOD_NOT_ALLOWED: Rule(405, 2, "That address does not know the method"),
+    ErrorCode.UNSUPPORTED_MEDIA: Rule(415, 2, "The body must be application/json"),
     ErrorCode.UNSUPPORTED: Rule(422, 2, "That combination cannot run"),
     ErrorCode.NOT_AVAILABLE: Rule(501, 4, "This agent cannot do that yet"),
     ErrorCode.NOT_CANCELABLE: Rule(409, 2, "The job has already ended"),
+    ErrorCode.NOT_FINISHED: Rule(409, 2, "The job has not ended yet"),
     ErrorCode.IDEMPOTENCY_CONFLICT: Rule(409, 2, "The key was used for another body"),
     ErrorCode.FORBIDDEN: Rule(403, 2, "The sender may not do that"),
     ErrorCode.UNAUTHORIZED: Rule(401, 2, "The sender is not known"),
@@ -77,6 +88,7 @@ ERRORS: dict[ErrorCode, Rule] = {
     ErrorCode.OUT_OF_MEMORY: Rule(507, 4, "There is not enough memory"),
     ErrorCode.BROKER_UNAVAILABLE: Rule(503, 4, "NATS cannot be reached"),
     ErrorCode.LEASE_LOST: Rule(409, 4, "Another agent took the job over"),
+    ErrorCode.DELEGATION_LOOP: Rule(508, 2, "The hand-off goes in circles"),
     ErrorCode.INTERNAL: Rule(500, 1, "This agent failed"),
 }
 
@@ -93,3 +105,28 @@ class AgentError(Exception):
     def rule(self) -> Rule:
         """How this error shows at each door."""
         return ERRORS[self.code]
+
+
+class ErrorBody(Record):
+    """What a sender reads about an error."""
+
+    code: ErrorCode
+    status: int
+    title: str
+    detail: str
+    commands: tuple[str, ...] = ()
+    """The commands there are, where the one asked for is not among them."""
+
+
+class ErrorReply(Record):
+    """An error as it goes over the wire."""
+
+    error: ErrorBody
+    hash: str = "error_v1"
+
+    @classmethod
+    def of(cls, error: AgentError, commands: tuple[str, ...] = ()) -> "ErrorReply":
+        """The answer that `error` turns into."""
+        status, _, title = error.rule
+        body = ErrorBody(code=error.code, status=status, title=title, detail=error.detail, commands=commands)
+        return cls(error=body)

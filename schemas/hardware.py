@@ -65,5 +65,7 @@ class HostFacts(Record):
     memory_free_bytes: PositiveInt
     bandwidth_gbs: dict[int, PositiveFloat]
     gflops: dict[int, PositiveFloat]
+    busy_cores: NonNegativeFloat
+    """Cores that other work kept busy just before the probe: an engine that spins on those collapses."""
     load_average: NonNegativeFloat
     """Runnable processes over the last minute when probed: a busy host makes every measurement an upper bound."""

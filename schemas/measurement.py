@@ -5,15 +5,15 @@ from enum import StrEnum
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.base import Record
+from schemas.evidence import Estimate
 
 
 class Percentiles(Record):
-    """Milliseconds; over completed requests."""
+    """Milliseconds over completed requests, each with its bootstrap interval."""
 
-    p50: NonNegativeFloat
-    p95: NonNegativeFloat
-    p99: NonNegativeFloat
-    mean: NonNegativeFloat
+    p50: Estimate
+    p95: Estimate
+    p99: Estimate
 
 
 class RequestRow(Record):
@@ -36,6 +36,25 @@ class Arrivals(StrEnum):
     POISSON = "poisson"
 
 
+class LevelSpec(Record):
+    """One level of load to run: `setting` open requests or requests per second, until `requests` or `limit_s`."""
+
+    arrivals: Arrivals
+    setting: float
+    requests: PositiveInt
+    limit_s: float = 60.0
+
+
+class LoadSpec(Record):
+    """A load test: lengths in tokens, warm-up first, then each level with its own derived seed."""
+
+    input_tokens: PositiveInt
+    output_tokens: PositiveInt
+    warmup_requests: PositiveInt = 2
+    seed: int = 1
+    levels: tuple[LevelSpec, ...]
+
+
 class Resources(Record):
     """Use while one level ran. `cpu_util` is a fraction of all cores; `gpu_util` is null where there is no GPU."""
 
@@ -56,8 +75,8 @@ class LoadLevel(Record):
     requests: NonNegativeInt
     completed: NonNegativeInt
     errors: NonNegativeInt
-    throughput_rps: NonNegativeFloat
-    output_tokens_s: NonNegativeFloat
+    throughput_rps: Estimate
+    output_tokens_s: Estimate
     ttft: Percentiles | None
     tpot: Percentiles | None
     latency: Percentiles | None

@@ -30,8 +30,11 @@ _UNITS: dict[Dimension, dict[str, float]] = {
     Dimension.MONEY: {"": 1, "usd": 1, "$": 1, "dollars": 1},
 }
 
+LONGEST = 64
+"""Characters of a quantity."""
+
 _SHAPE = re.compile(
-    r"\s*(?P<sign>[+-]?)\$?\s*(?P<number>\d[\d,_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)[\s_]*(?P<unit>\S{0,16})\s*"
+    r"\s*(?P<sign>[+-]?)\$?\s*(?P<number>\d[\d,_]*(?:\.\d+)?(?:[eE][+-]?\d+)?)[\s_]*(?P<unit>\S{0,16}(?:\s\S{1,16})?)\s*"
 )
 
 
@@ -43,7 +46,7 @@ def parse_quantity(raw: object, dimension: Dimension) -> float:
     """
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         return float(raw)
-    match = _SHAPE.fullmatch(raw[:64]) if isinstance(raw, str) else None
+    match = _SHAPE.fullmatch(raw) if isinstance(raw, str) and len(raw) <= LONGEST else None
     factor = _factor(match["unit"], dimension) if match else None
     if match is None or factor is None:
         units = ", ".join(unit for unit in _UNITS[dimension] if unit)
@@ -63,8 +66,23 @@ def _factor(unit: str, dimension: Dimension) -> float | None:
     return _SCALES[name[0]] * units[rest] if name[0] in _SCALES and rest in units else None
 
 
-LatencyMs = Annotated[NonNegativeFloat, BeforeValidator(lambda raw: parse_quantity(raw, Dimension.LATENCY))]
-RequestsPerSecond = Annotated[NonNegativeFloat, BeforeValidator(lambda raw: parse_quantity(raw, Dimension.THROUGHPUT))]
-TokensPerSecond = Annotated[NonNegativeFloat, BeforeValidator(lambda raw: parse_quantity(raw, Dimension.TOKEN_RATE))]
-Fraction = Annotated[NonNegativeFloat, BeforeValidator(lambda raw: parse_quantity(raw, Dimension.FRACTION))]
-Usd = Annotated[NonNegativeFloat, BeforeValidator(lambda raw: parse_quantity(raw, Dimension.MONEY))]
+LatencyMs = Annotated[
+    NonNegativeFloat,
+    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.LATENCY), json_schema_input_type=float | str),
+]
+RequestsPerSecond = Annotated[
+    NonNegativeFloat,
+    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.THROUGHPUT), json_schema_input_type=float | str),
+]
+TokensPerSecond = Annotated[
+    NonNegativeFloat,
+    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.TOKEN_RATE), json_schema_input_type=float | str),
+]
+Fraction = Annotated[
+    NonNegativeFloat,
+    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.FRACTION), json_schema_input_type=float | str),
+]
+Usd = Annotated[
+    NonNegativeFloat,
+    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.MONEY), json_schema_input_type=float | str),
+]

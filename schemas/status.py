@@ -21,6 +21,11 @@ class JobState(StrEnum):
         """Whether nothing follows."""
         return self in {JobState.COMPLETED, JobState.NOT_MET, JobState.FAILED, JobState.CANCELLED}
 
+    @property
+    def met(self) -> bool:
+        """Whether the job did all that it set out to do, whatever it found."""
+        return self in {JobState.COMPLETED, JobState.NOT_MET}
+
 
 class StatusMetrics(Record):
     """Measured figures of the strategy named in `optimization`; absent until measured."""

@@ -25,6 +25,7 @@ def small_host() -> HostFacts:
         memory_free_bytes=20_000_000_000,
         bandwidth_gbs={1: 12.0, 2: 18.0},
         gflops={1: 50.0, 2: 95.0},
+        busy_cores=0.0,
         load_average=0.2,
     )
 

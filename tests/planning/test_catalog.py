@@ -243,6 +243,7 @@ def test_the_host_becomes_an_accelerator_with_measured_facts() -> None:
             "memory_free_bytes": 2_000_000_000,
             "bandwidth_gbs": {1: 12.0, 2: 18.0},
             "gflops": {1: 50.0, 2: 95.0},
+            "busy_cores": 0.0,
             "load_average": 0.0,
         }
     )

@@ -1,0 +1,1 @@
+"""The HTTP door: the same intake, answers and headers as on NATS."""

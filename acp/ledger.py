@@ -1,0 +1,199 @@
+"""Job records, leases, journals and outcomes in a NATS key-value bucket; a record's revision is the fence."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeVar
+
+import nats.errors
+import structlog
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError, ServiceUnavailableError
+from nats.js.kv import KeyValue
+
+from schemas.error import AgentError, ErrorCode
+from schemas.job import JobRecord, PeerStatus
+
+log = structlog.get_logger()
+T = TypeVar("T")
+RETRY_S = 0.5
+AWAY = (
+    TimeoutError,
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.StaleConnectionError,
+    nats.errors.OutboundBufferLimitError,
+    NoStreamResponseError,
+    ServiceUnavailableError,
+)
+"""What a broker that is away, or on its way back, looks like."""
+FULL = (10023, 10047, 10077)
+"""Server error codes that look like absence and are not: no resources, no storage, a stream's limit."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+
+
+async def patiently(call: Callable[[], Awaitable[T]], patience_s: float) -> T:
+    """The result of `call`, tried again while the broker is away.
+
+    Raises:
+        AgentError: `broker_unavailable` after `patience_s` seconds, `queue_full` at once.
+    """
+    give_up = monotonic() + patience_s
+    while True:
+        try:
+            return await call()
+        except AWAY as error:
+            if isinstance(error, ServiceUnavailableError) and error.err_code in FULL:
+                raise AgentError(ErrorCode.QUEUE_FULL, f"the broker takes no more: {error.description}") from error
+            if monotonic() > give_up:
+                raise AgentError(ErrorCode.BROKER_UNAVAILABLE, f"NATS was away for {patience_s:g} s") from error
+            log.warning("broker_away", error=type(error).__name__)
+        await asyncio.sleep(RETRY_S)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record with the revision at which it was read or written."""
+
+    record: JobRecord
+    revision: int
+
+
+class Conflict(Exception):  # noqa: N818 - an event of optimistic concurrency, not an error by itself
+    """The record was changed by someone else since it was read."""
+
+
+class Ledger:
+    """The one place where jobs live. Keys: `<job>.state`, `<job>.outcome`, `<job>.step.<name>`, `<job>.peer.<n>`."""
+
+    def __init__(self, bucket: KeyValue, patience_s: float) -> None:
+        self._bucket = bucket
+        self._patience_s = patience_s
+
+    async def find(self, job: str) -> Entry | None:
+        """The job's record, None where there is none."""
+        key = _key(job, "state")
+        found = await self._read(key)
+        return Entry(JobRecord.model_validate_json(found[0]), found[1]) if found else None
+
+    async def get(self, job: str) -> Entry:
+        """The job's record.
+
+        Raises:
+            AgentError: `unknown_job` where there is none.
+        """
+        entry = await self.find(job)
+        if entry is None:
+            raise AgentError(ErrorCode.UNKNOWN_JOB, f"there is no job {job[:80]!r}; LIST_JOBS names those there are")
+        return entry
+
+    async def create(self, record: JobRecord) -> Entry:
+        """Add a job; where it exists already, the record that is there."""
+        try:
+            return await self._write(record, 0)
+        except Conflict:
+            return await self.get(record.job)
+
+    async def write(self, record: JobRecord, revision: int) -> Entry:
+        """Replace the record that was read at `revision`.
+
+        Raises:
+            Conflict: where it is not at that revision any more.
+        """
+        return await self._write(record, revision)
+
+    async def change(self, job: str, change: Callable[[JobRecord], JobRecord]) -> Entry:
+        """Apply `change` to the newest record, again if someone else was faster; unchanged records are not written."""
+        while True:
+            entry = await self.get(job)
+            record = change(entry.record)
+            if record == entry.record:
+                return entry
+            try:
+                return await self._write(record, entry.revision)
+            except Conflict:
+                continue
+
+    async def records(self) -> list[JobRecord]:
+        """Every job, oldest first."""
+        watcher = await self._bucket.watch("*.state", ignore_deletes=True)
+        records = []
+        try:
+            async for entry in watcher:
+                if entry is None or entry.value is None:
+                    break
+                records.append(JobRecord.model_validate_json(entry.value))
+        finally:
+            await watcher.stop()  # type: ignore[no-untyped-call]
+        return records
+
+    async def journaled(self, job: str, step: str) -> bytes | None:
+        """A step's result, None where it has not finished."""
+        found = await self._read(_key(job, "step", step))
+        return found[0] if found else None
+
+    async def journal(self, job: str, step: str, result: bytes) -> bytes:
+        """Keep a step's result; the first one kept stays and is what comes back."""
+        return await self._keep(_key(job, "step", step), result)
+
+    async def outcome(self, job: str) -> bytes | None:
+        """What the job came to, as JSON."""
+        found = await self._read(_key(job, "outcome"))
+        return found[0] if found else None
+
+    async def keep_outcome(self, job: str, outcome: bytes) -> bytes:
+        """Keep what the job came to; the first one kept stays."""
+        return await self._keep(_key(job, "outcome"), outcome)
+
+    async def keep_peer_status(self, job: str, status: PeerStatus) -> None:
+        """Keep what a peer said about a job; one per peer and label."""
+        key = _key(job, "peer", f"{status.sender.name}-{status.hash}")
+        await patiently(lambda: self._bucket.put(key, status.model_dump_json().encode()), self._patience_s)
+
+    async def peer_statuses(self, job: str) -> tuple[PeerStatus, ...]:
+        """What peers said about a job."""
+        watcher = await self._bucket.watch(f"{_key(job, 'peer')}.*", ignore_deletes=True)
+        found = []
+        try:
+            async for entry in watcher:
+                if entry is None or entry.value is None:
+                    break
+                found.append(PeerStatus.model_validate_json(entry.value))
+        finally:
+            await watcher.stop()  # type: ignore[no-untyped-call]
+        return tuple(found)
+
+    async def _read(self, key: str) -> tuple[bytes, int] | None:
+        try:
+            entry = await patiently(lambda: self._bucket.get(key), self._patience_s)
+        except KeyNotFoundError:
+            return None
+        return (entry.value or b"", entry.revision or 0)
+
+    async def _write(self, record: JobRecord, revision: int) -> Entry:
+        key, value = _key(record.job, "state"), record.model_dump_json().encode()
+        try:
+            written = await patiently(lambda: self._bucket.update(key, value, last=revision), self._patience_s)
+        except KeyWrongLastSequenceError as error:
+            found = await self._read(key)
+            if found is None or found[0] != value:
+                raise Conflict(record.job) from error
+            written = found[1]  # our own write, whose confirmation got lost
+        return Entry(record, written)
+
+    async def _keep(self, key: str, value: bytes) -> bytes:
+        try:
+            await patiently(lambda: self._bucket.update(key, value, last=0), self._patience_s)
+        except nats.errors.MaxPayloadError as error:
+            raise AgentError(ErrorCode.TOO_LARGE, f"{key} has {len(value)} bytes; keep it in a file instead") from error
+        except KeyWrongLastSequenceError:
+            found = await self._read(key)
+            return found[0] if found else value
+        return value
+
+
+def _key(*parts: str) -> str:
+    """A key of the bucket: a character that may not stand in one becomes `=` and its code point in hexadecimal."""
+    return ".".join(_UNSAFE.sub(lambda match: f"={ord(match[0]):x}", part[:128]) for part in parts)

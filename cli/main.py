@@ -1,0 +1,176 @@
+"""The command line: one subcommand each, imported only when it runs, so that `--help` is instant."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from schemas.error import AgentError, ErrorCode
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="inferwright",
+    help="Make self-hosted language models faster and cheaper, and measure that they did not get worse.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+toolchains = typer.Typer(no_args_is_help=True, help="Environments of their own for heavy tools.")
+app.add_typer(toolchains, name="toolchain")
+
+Names = Annotated[list[str], typer.Argument(help="Names, as `inferwright toolchain list` shows them.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Runs = Annotated[Path, typer.Option(help="Where jobs keep their files.")]
+Nats = Annotated[
+    str, typer.Option(envvar="INFERWRIGHT_NATS_URLS", help="URLs of the NATS servers, separated by commas.")
+]
+CommandFile = Annotated[Path, typer.Argument(help="A command as JSON; - reads standard input.", allow_dash=True)]
+RUNS = Path("runs")
+NATS = "nats://127.0.0.1:4222"
+
+
+@app.command(epilog="Example: **inferwright demo**")
+def demo(runs: Runs = RUNS) -> None:
+    """Run the whole main job on a small real model, with a broker of its own. Minutes, no account, no compiler."""
+    from cli.demo import run_demo  # noqa: PLC0415 - imported only when it runs
+
+    _run(run_demo(runs))
+
+
+@app.command(epilog="Example: **inferwright serve --nats nats://127.0.0.1:4222**")
+def serve(nats: Nats = NATS, runs: Runs = RUNS) -> None:
+    """Run the agent on a NATS server with JetStream until Ctrl-C or SIGTERM."""
+    from acp.settings import Settings  # noqa: PLC0415
+    from cli.serve import serve as run_agent  # noqa: PLC0415
+
+    _run(run_agent(Settings(nats_urls=nats, runs_dir=runs)))
+
+
+@app.command(epilog="Example: **inferwright send examples/optimize.json**")
+def send(file: CommandFile, nats: Nats = NATS, json: Json = False) -> None:
+    """Send a command as a peer would: print the reply, follow the updates, end with the outcome."""
+    from cli.follow import run_send  # noqa: PLC0415
+
+    sys.exit(_run(run_send(_read(file), nats, json=json)))
+
+
+@app.command(
+    epilog="Example: **inferwright plan examples/llama-3-70b.json**; exit 0 feasible, 3 infeasible, 2 invalid."
+)
+def plan(file: CommandFile, json: Json = False) -> None:
+    """Answer a command with a plan, and carry nothing out. Needs no broker and no weights."""
+    from cli.plan import run_plan  # noqa: PLC0415
+
+    sys.exit(_run(run_plan(_read(file), json=json)))
+
+
+@app.command(epilog="Example: **inferwright report 01JD…**")
+def report(
+    job: Annotated[str, typer.Argument(help="The job's id, or its folder.")], runs: Runs = RUNS, json: Json = False
+) -> None:
+    """Print the report of a finished job."""
+    from cli.report import run_report  # noqa: PLC0415
+
+    run_report(job, runs, json=json)
+
+
+@app.command(epilog="Example: **inferwright doctor --json**")
+def doctor(json: Json = False) -> None:
+    """Say what is here, what is missing, and what to do about it."""
+    from cli.doctor import run_doctor  # noqa: PLC0415
+
+    sys.exit(_run(run_doctor(json=json)))
+
+
+@app.command(epilog="Example: **printf '%s\\n' '{\"cmd\":\"PING\"}' | inferwright classify**")
+def classify() -> None:
+    """Say of each line of standard input what kind of message it is; no line stops it."""
+    from cli.classify import classify_lines  # noqa: PLC0415
+
+    classify_lines(sys.stdin.buffer, sys.stdout.buffer)
+
+
+@app.command(epilog="Example: **inferwright predict --in rows.csv --out predicted.csv**")
+def predict(
+    source: Annotated[Path, typer.Option("--in", help="Rows with the columns of a published benchmark, as CSV.")],
+    target: Annotated[Path, typer.Option("--out", help="The same rows with predicted, low, high, evidence, skipped.")],
+    quality: Annotated[bool, typer.Option(help="The rows are quality losses, not speeds.")] = False,
+    silicon: Annotated[bool, typer.Option(help="Use measured kernels where aiconfigurator-core is installed.")] = True,
+) -> None:
+    """Predict every row of a benchmark, to hold the planner against figures it was never shown."""
+    from cli.predict import predict as run_predict  # noqa: PLC0415
+
+    predicted, skipped = run_predict(source, target, quality=quality, silicon=silicon)
+    typer.echo(f"{predicted} rows predicted, {skipped} skipped with their reasons, in {target}", err=True)
+
+
+@toolchains.command("list")
+def toolchain_list(json: Json = False) -> None:
+    """List every toolchain: state, size on disk, what it is."""
+    from cli.toolchains import list_all  # noqa: PLC0415
+
+    list_all(json=json)
+
+
+@toolchains.command("install", epilog="Example: **inferwright toolchain install llamacpp texts**")
+def toolchain_install(names: Names) -> None:
+    """Make toolchains where they are missing, stale or broken."""
+    from cli.toolchains import install  # noqa: PLC0415
+
+    _run(install(names))
+
+
+@toolchains.command("verify")
+def toolchain_verify(names: Names) -> None:
+    """Check that installed toolchains are whole."""
+    from cli.toolchains import verify  # noqa: PLC0415
+
+    _run(verify(names))
+
+
+@toolchains.command("remove")
+def toolchain_remove(names: Names) -> None:
+    """Delete toolchains."""
+    from cli.toolchains import remove  # noqa: PLC0415
+
+    _run(remove(names))
+
+
+def _run(work: Coroutine[object, object, T]) -> T:
+    """What `work` comes to; Ctrl-C cancels it, waits until it has cleaned up, and exits with 130."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        typer.secho("inferwright: stopped; nothing is left running", err=True)
+        raise typer.Exit(130) from None
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of a command's file, or of standard input.
+
+    Raises:
+        AgentError: `invalid_command` where it cannot be read.
+    """
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise AgentError(ErrorCode.INVALID_COMMAND, f"{file} cannot be read: {error.strerror}") from error
+
+
+def main() -> None:
+    """The entry point: an error becomes one sentence and an exit status."""
+    try:
+        app()
+    except AgentError as error:
+        typer.secho(f"inferwright: {error.detail}", fg="red", err=True)
+        sys.exit(error.rule.exit)
+
+
+if __name__ == "__main__":
+    main()

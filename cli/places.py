@@ -1,0 +1,36 @@
+"""Where things are on this machine, from INFERWRIGHT_* in the environment: the command line's half of the settings."""
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from handlers.workshop import Effort, Workshop
+
+
+class Places(BaseSettings):
+    """Each field is an environment variable: INFERWRIGHT_CACHE, INFERWRIGHT_MODELS and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="INFERWRIGHT_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    cache: Path = Path("~/.cache/inferwright")
+    models: tuple[Path, ...] = ()
+    """Folders searched for weights, besides `models` in the cache."""
+    price_file: Path | None = None
+    calibration_text: Path | None = None
+    evaluation_text: Path | None = None
+    effort: Effort = Effort()
+    """How long jobs measure: INFERWRIGHT_EFFORT__REQUESTS, INFERWRIGHT_EFFORT__MAX_THREADS and so on."""
+
+
+def workshop() -> Workshop:
+    """The workshop that the settings describe."""
+    places = Places()
+    cache = places.cache.expanduser()
+    return Workshop(
+        cache=cache,
+        model_roots=(cache / "models", *(root.expanduser() for root in places.models)),
+        price_file=places.price_file,
+        calibration_text=places.calibration_text,
+        evaluation_text=places.evaluation_text,
+        effort=places.effort,
+    )

@@ -1,0 +1,69 @@
+"""`inferwright toolchain`: the environments that heavy tools live in, listed, made, checked and removed."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from cli.board import Board
+from cli.places import workshop
+from executors import toolchain
+from schemas.toolchain import ToolchainStatus
+
+MEGA = 1e6
+
+
+def list_all(*, json: bool) -> None:
+    """Print every toolchain with its state and its size on disk."""
+    found = [toolchain.status(spec, workshop().cache) for spec in toolchain.known().values()]
+    if json:
+        sys.stdout.buffer.write(orjson.dumps([item.model_dump(mode="json") for item in found]) + b"\n")
+        return
+    table = Table("name", "state", "MB", "what it is", box=None)
+    for item in found:
+        table.add_row(item.name, item.state, _megabytes(item), item.summary)
+    Console().print(table)
+
+
+async def install(names: list[str]) -> None:
+    """Make each toolchain where it is missing, stale or broken, with progress.
+
+    Raises:
+        AgentError: `toolchain_missing` for an unknown name, `disk_full`, `tool_failed`.
+    """
+    specs = [toolchain.specification(name) for name in names]
+    with Board() as board:
+        for spec in specs:
+            await toolchain.install(spec, workshop().cache, board.doing)
+            board.note(f"toolchain {spec.name} is ready, {_megabytes(toolchain.status(spec, workshop().cache))} MB")
+
+
+async def verify(names: list[str]) -> None:
+    """Import what must import in each installed toolchain.
+
+    Raises:
+        AgentError: `toolchain_missing` or `tool_failed`, naming what is wrong.
+    """
+    with Board() as board, tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            await toolchain.verify(toolchain.find(name, workshop().cache), Path(folder) / "log")
+            board.note(f"toolchain {name} is whole")
+
+
+async def remove(names: list[str]) -> None:
+    """Delete toolchains; one that is not installed stays so.
+
+    Raises:
+        AgentError: `toolchain_missing` for an unknown name.
+    """
+    with Board() as board:
+        for name in names:
+            await toolchain.remove(name, workshop().cache)
+            board.note(f"toolchain {name} is removed")
+
+
+def _megabytes(status: ToolchainStatus) -> str:
+    return f"{status.bytes / MEGA:,.0f}"

@@ -1,0 +1,1 @@
+"""Measurement: an endpoint or two models in, load figures or a gate decision out."""

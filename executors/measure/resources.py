@@ -1,0 +1,76 @@
+"""Use of the machine while a body runs: CPU of all cores, CPU seconds and peak memory of one process group."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import psutil
+
+from schemas.measurement import Resources
+
+SAMPLE_S = 0.25
+MEGA = 1e6
+
+
+class Meter:
+    """Filled while the body runs; `result` holds once it has ended."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self._rss_peak = 0.0
+        psutil.cpu_percent()
+        self._cpu_start = self._cpu_seconds()
+
+    def sample(self) -> None:
+        """Note the group's memory now, if it is the most so far."""
+        self._rss_peak = max(self._rss_peak, sum(_rss(process) for process in self._group()))
+
+    def result(self) -> Resources:
+        """What was used since the meter was made."""
+        used = max(0.0, self._cpu_seconds() - self._cpu_start)
+        return Resources(
+            cpu_util=psutil.cpu_percent() / 100,
+            engine_cpu_seconds=used,
+            rss_peak_mb=self._rss_peak / MEGA,
+            gpu_util=None,
+        )
+
+    def _group(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [self._root, *self._root.children(recursive=True)]
+        return []
+
+    def _cpu_seconds(self) -> float:
+        return sum(_cpu(process) for process in self._group())
+
+
+@contextlib.asynccontextmanager
+async def metered(pid: int) -> AsyncIterator[Meter]:
+    """A meter of the process group of `pid` that samples while the body runs."""
+    meter = Meter(pid)
+
+    async def run() -> None:
+        while True:
+            meter.sample()
+            await asyncio.sleep(SAMPLE_S)
+
+    sampler = asyncio.create_task(run())
+    try:
+        yield meter
+    finally:
+        sampler.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sampler
+
+
+def _rss(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return float(process.memory_info().rss)
+    return 0.0
+
+
+def _cpu(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0

@@ -1,0 +1,64 @@
+"""Models on disk: a name in, a file under a configured root out; no path is ever built from a message."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from schemas.error import AgentError, ErrorCode
+
+GGUF_MAGIC = b"GGUF"
+HEADER_BYTES = 16 * 1024 * 1024
+"""Enough for the metadata of any tokenizer; weights follow after it."""
+QUANT_SUFFIX = re.compile(r"[-.](i?q\d\w*|f16|bf16|f32|fp16)$", re.IGNORECASE)
+READ_BYTES = 4
+
+
+def locate(name: str, roots: Sequence[Path]) -> Path | None:
+    """The GGUF file that goes by `name` (its file name, with or without quantization suffix) under one of `roots`.
+
+    Raises:
+        AgentError: `unreadable_model` where the file found is not GGUF or cannot be read.
+    """
+    wanted = _key(name)
+    for path in _files(roots):
+        stem = path.name.removesuffix(".gguf")
+        if wanted in {_key(stem), _key(QUANT_SUFFIX.sub("", stem))}:
+            _check(path)
+            return path
+    return None
+
+
+def names(roots: Sequence[Path]) -> tuple[str, ...]:
+    """What the models under `roots` are called."""
+    return tuple(sorted({QUANT_SUFFIX.sub("", path.name.removesuffix(".gguf")) for path in _files(roots)}))
+
+
+def header(path: Path) -> bytes:
+    """The first bytes of a model file, its metadata among them."""
+    with path.open("rb") as file:
+        return file.read(HEADER_BYTES)
+
+
+def _key(name: str) -> str:
+    """Letters and digits only, so that `SmolLM2 135M` and `smollm2-135m` are one name; an organisation is dropped."""
+    return re.sub(r"[^a-z0-9]", "", name.rsplit("/", 1)[-1].casefold())
+
+
+def _files(roots: Sequence[Path]) -> Iterator[Path]:
+    """GGUF files in the roots and one folder below; links that lead out of their root do not count."""
+    for root in roots:
+        real = root.resolve()
+        for path in sorted((*root.glob("*.gguf"), *root.glob("*/*.gguf"))):
+            if path.resolve().is_relative_to(real):
+                yield path
+
+
+def _check(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(READ_BYTES)
+    except OSError as error:
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{path.name} cannot be read: {error.strerror}") from error
+    if magic != GGUF_MAGIC:
+        detail = f"{path.name} is not a GGUF file (it begins with {magic!r}); put a GGUF file in its place"
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, detail)

@@ -1,0 +1,1 @@
+"""Records in, Markdown for people out; whatever came from a message is escaped."""

@@ -1,0 +1,71 @@
+"""A request in, a plan out, and nothing carried out: the advisory mode."""
+
+import tempfile
+from pathlib import Path
+
+from planners.catalog import accelerator_from_host, find_hardware, find_model
+from planners.corrections import Corrections
+from planners.gguf import model_from_gguf_metadata, parse_gguf_header
+from planners.plan import Facts, plan
+from planners.prices import load_prices
+
+from executors import models
+from executors.host import probe
+from handlers.workshop import Workshop
+from schemas.command import OptimizeInference
+from schemas.hardware import HostFacts, Pool
+from schemas.model import ModelFacts
+from schemas.plan import Plan
+
+HOST = frozenset({"host", "this host", "this-host", "localhost"})
+"""How a request names the machine that the agent runs on."""
+
+
+async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
+    """The plan for `command`.
+
+    Raises:
+        AgentError: `unknown_model`, `unknown_hardware`, `unreadable_model`.
+    """
+    host = await _probe() if on_host(command) else None
+    return plan(command, facts(model_of(command.model, workshop), command, workshop, host))
+
+
+def on_host(command: OptimizeInference) -> bool:
+    """Whether the hardware asked for is this machine."""
+    hardware = command.constraints.hardware
+    return isinstance(hardware, str) and hardware.strip().casefold() in HOST
+
+
+def at_hand(command: OptimizeInference, workshop: Workshop) -> bool:
+    """Whether weights and hardware are here, so that the command can be carried out and not only planned."""
+    return on_host(command) and models.locate(command.model, workshop.model_roots) is not None
+
+
+def model_of(name: str, workshop: Workshop) -> ModelFacts:
+    """The facts of a model: from its own file where it is here, else from the catalog."""
+    path = models.locate(name, workshop.model_roots)
+    return from_file(path) if path else find_model(name)
+
+
+def from_file(path: Path) -> ModelFacts:
+    """The facts that a GGUF file states about itself."""
+    return model_from_gguf_metadata(parse_gguf_header(models.header(path)), path.stem)
+
+
+def facts(model: ModelFacts, command: OptimizeInference, workshop: Workshop, host: HostFacts | None) -> Facts:
+    """What the planner is told; `host` where this machine is the only hardware."""
+    prices = workshop.price_file
+    here = (Pool(accelerator=accelerator_from_host(host), count=1),) if host else ()
+    return Facts(
+        model=model,
+        pools=here or find_hardware(command.constraints.hardware),
+        host=host,
+        prices=load_prices(prices.read_text() if prices else None),
+        corrections=Corrections(),
+    )
+
+
+async def _probe() -> HostFacts:
+    with tempfile.TemporaryDirectory() as folder:
+        return await probe(Path(folder) / "log")

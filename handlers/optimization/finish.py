@@ -1,0 +1,153 @@
+"""Trials in, report out: which strategy is recommended, whether every limit was met, and the files that say so."""
+
+from executors.compress.gguf import PLAIN
+from handlers.markdown.report import report_markdown
+from handlers.optimization import plots
+from handlers.optimization.bench import Bench
+from handlers.optimization.cost import cost_of
+from handlers.optimization.trial import compare_load, run_name
+from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines
+from schemas.measurement import GateVerdict, LoadReport
+from schemas.plan import Plan
+from schemas.report import Report, Trial, TrialOutcome
+from schemas.status import JobState
+
+
+async def finish(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], *, left: Plan) -> Report:
+    """The report, written as `report.json`, `report.md` and plots into the job's directory."""
+    return await bench.job.step("report", Report, lambda: _write(bench, plan, baseline, trials, left))
+
+
+async def _write(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], left: Plan) -> Report:
+    directory = bench.job.directory
+    report = compose(bench, plan, baseline, trials, left)
+    drawn = plots.draw(directory, baseline, trials, bench.command.constraints.max_quality_loss)
+    report = report.model_copy(update={"plots": drawn})
+    (directory / "plan.json").write_text(plan.model_dump_json(indent=1))
+    (directory / "report.json").write_text(report.model_dump_json(indent=1))
+    (directory / "report.md").write_text(report_markdown(report))
+    return report
+
+
+def compose(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], left: Plan) -> Report:
+    """The report without its plots."""
+    best = recommended(trials)
+    load = best.load if best and best.load else baseline
+    cost = cost_of(best.candidate if best else plan.baseline, load)
+    limits = lines(bench.command, load, best.gate if best else None, cost)
+    met = all(line.met for line in limits)
+    return Report(
+        job=bench.job.job,
+        model=bench.command.model,
+        state=JobState.COMPLETED if met else JobState.NOT_MET,
+        sentence=_sentence(best, len(trials), baseline, load, [line.name for line in limits if not line.met]),
+        actions=_actions(bench, best),
+        lines=limits,
+        before_after=before_after(baseline, load) if best else (),
+        chosen=best.candidate.strategy.label if best else None,
+        hash=f"inf_opt_v{trials.index(best) + 1}" if best else "inf_opt_v0",
+        host=bench.host,
+        conditions=(*_expected(plan), *_conditions(bench, load)),
+        baseline=baseline,
+        baseline_comparisons=compare_load(plan.baseline, baseline),
+        baseline_note=_baseline_note(bench.made.source_format),
+        trials=trials,
+        not_tried=_not_tried(left, trials, bench.workshop.effort.trials),
+        plan=plan,
+        cost=cost,
+        assumptions=plan.assumptions,
+        artifacts=tuple(trial.artifact for trial in trials if trial.artifact),
+        plots=(),
+        reproduce=("inferwright serve", f"inferwright send {bench.job.directory}/command.json"),
+        undo="Serve F16.gguf again with the baseline's settings; nothing outside this job's directory was changed.",
+    )
+
+
+def recommended(trials: tuple[Trial, ...]) -> Trial | None:
+    """Of the trials that passed the gate, the one that met every target with the most throughput, else the fastest."""
+    passed = [trial for trial in trials if trial.load and trial.gate and trial.gate.verdict is GateVerdict.PASSED]
+    met = [trial for trial in passed if trial.outcome is TrialOutcome.MET]
+    return max(
+        met or passed, key=lambda trial: capacity(trial.load).throughput_rps.value if trial.load else 0, default=None
+    )
+
+
+def _sentence(best: Trial | None, tried: int, baseline: LoadReport, load: LoadReport, missed: list[str]) -> str:
+    verdict = f"It does not meet {', '.join(missed)}." if missed else "Every limit was met."
+    if best is None or best.gate is None:
+        why = "No candidate passed the quality gate and was served" if tried else "There was no candidate to try"
+        return f"{why}: keep the baseline. {verdict}"
+    before, after = capacity(baseline).throughput_rps.value, capacity(load).throughput_rps.value
+    slow, fast = arrivals(baseline), arrivals(load)
+    latency = ""
+    if slow.latency and fast.latency:
+        latency = (
+            f" and latency p95 {fast.latency.p95.value:.0f} ms instead of {slow.latency.p95.value:.0f} ms "
+            f"with {conditions(fast, load)}"
+        )
+    quality = best.gate.quality
+    return (
+        f"Serve {best.candidate.strategy.label}: {after:.2f} requests/s at capacity instead of {before:.2f}{latency}, "
+        f"at a measured perplexity loss of {quality.loss:+.2%} (at most {quality.loss_high:+.2%}). {verdict}"
+    )
+
+
+def _baseline_note(source_format: str) -> str:
+    if source_format in PLAIN:
+        return f"The F16 baseline was made from {source_format} weights."
+    return (
+        f"The F16 baseline is the shipped {source_format} weights dequantised: what their own quantization lost is not "
+        f"in these figures. {source_format} itself was left out of the candidates, since it would look free; other "
+        "formats whose blocks can hold its values look better here than on weights that never were quantized."
+    )
+
+
+def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
+    if best is None or best.artifact is None:
+        return ("Keep serving the untouched model.", "Loosen max_quality_loss, or ask for other hardware.")
+    strategy = best.candidate.strategy
+    serve = (
+        f"Serve {best.artifact.path} from runs/{bench.job.job} with llama.cpp: {strategy.threads} threads, "
+        f"{strategy.max_sequences} slots, {strategy.batched_tokens} batched tokens, {strategy.kv_format} KV cache."
+    )
+    return (
+        serve,
+        "Measure again on the machine that will serve it: these figures hold for this host and this load only.",
+    )
+
+
+def _expected(plan: Plan) -> tuple[str, ...]:
+    """What the planner said beforehand, where it held out no hope."""
+    return () if plan.feasible else (f"Predicted before anything was measured: {plan.verdict}",)
+
+
+def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
+    host = bench.host
+    bandwidth = ", ".join(f"{value:.1f} GB/s with {threads} threads" for threads, value in host.bandwidth_gbs.items())
+    rates = ", ".join(f"{value:.0f} GFLOP/s with {threads}" for threads, value in host.gflops.items())
+    machine = (
+        f"Host: {host.cpu}, {host.cores} cores, {', '.join(host.isa)}, {host.memory_bytes / 1e9:.0f} GB; "
+        f"measured {bandwidth}; {rates}."
+    )
+    busy = (
+        f"When the job began, {host.busy_cores:.1f} of {host.threads} cores were busy with other work "
+        f"(load average {host.load_average:.1f}); the load generator shares the machine with the engine."
+    )
+    tokens = (
+        f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "
+        f"prompt cache off, {load.warmup_requests} warm-up requests before the first level."
+    )
+    return machine, busy, tokens
+
+
+def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, ...]:
+    """Why each candidate that the plan would still try was not, and what was ruled out before."""
+    tried = {run_name(trial.candidate.strategy) for trial in trials}
+    why = f"{most} trials are the limit" if len(trials) >= most else "it does not promise enough more than the best"
+    rest = tuple(
+        f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} requests/s and a loss of "
+        f"{item.prediction.quality_loss.value:+.2%}; {why}"
+        for item in left.chosen
+        if run_name(item.strategy) not in tried
+    )
+    return rest + tuple(f"{item.count} others: {item.reason}, for example {item.example}" for item in left.ruled_out)

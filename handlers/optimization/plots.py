@@ -1,0 +1,85 @@
+"""The pictures of a report: trials in the plane of quality and speed, and latency against load. SVG by matplotlib."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from handlers.optimization.verdict import capacity
+from schemas.measurement import Arrivals, LoadReport
+from schemas.report import Trial
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (7.0, 4.2)
+PASSED, FAILED, BASE = "#1b7f4d", "#b3261e", "#444444"
+
+
+def draw(directory: Path, baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> tuple[str, ...]:
+    """Write the plots into `directory`; the names of the files written."""
+    return (
+        _save(_frontier(baseline, trials, limit), directory / "frontier.svg"),
+        _save(_latency(baseline, trials), directory / "latency.svg"),
+    )
+
+
+def _blank() -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure  # noqa: PLC0415 - heavy, and only a report needs it
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _save(figure: "Figure", path: Path) -> str:
+    figure.savefig(path, metadata={"Date": None})
+    return path.name
+
+
+def _frontier(baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> "Figure":
+    """Measured quality loss with its interval against measured throughput; what failed the gate has no throughput."""
+    figure, axes = _blank()
+    base = capacity(baseline).throughput_rps.value
+    axes.axvline(limit * 100, color=FAILED, linestyle="--", linewidth=1, label=f"limit {limit:.1%}")
+    axes.plot(0, base, "s", color=BASE, label="baseline F16")
+    for trial in trials:
+        if trial.gate is None:
+            continue
+        quality = trial.gate.quality
+        speed = capacity(trial.load).throughput_rps.value if trial.load else 0.0
+        color = PASSED if trial.load else FAILED
+        width = [[(quality.loss - quality.loss_low) * 100], [(quality.loss_high - quality.loss) * 100]]
+        axes.errorbar(quality.loss * 100, speed, xerr=width, fmt="o", color=color, capsize=3)
+        name = trial.candidate.strategy.weight_format + (
+            "+imatrix" if trial.candidate.strategy.importance_matrix else ""
+        )
+        axes.annotate(name, (quality.loss * 100, speed), textcoords="offset points", xytext=(6, 7), fontsize=9)
+    axes.set(
+        xlabel="perplexity loss against the baseline, % (measured, with interval)",
+        ylabel="requests/s at capacity (measured)",
+    )
+    axes.set_title("Quality and speed; red was stopped by the gate and never loaded", fontsize=10, loc="left")
+    axes.set_ylim(bottom=-0.05 * base)
+    axes.margins(y=0.15)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _latency(baseline: LoadReport, trials: tuple[Trial, ...]) -> "Figure":
+    """Latency p50 (line) and p95 (dashed) against the number of open requests."""
+    figure, axes = _blank()
+    loads = [("baseline F16", baseline)]
+    loads += [(trial.candidate.strategy.label, trial.load) for trial in trials if trial.load]
+    for name, load in loads:
+        closed = [level for level in load.levels if level.arrivals is Arrivals.CONCURRENCY and level.latency]
+        settings = [level.setting for level in closed]
+        p50, p95 = ([getattr(level.latency, share).value for level in closed] for share in ("p50", "p95"))
+        (line,) = axes.plot(settings, p50, "o-", label=name)
+        axes.plot(settings, p95, "--", color=line.get_color(), alpha=0.7)
+        axes.set_xticks(settings)
+    axes.set(xlabel="open requests", ylabel="end-to-end latency, ms (measured)", ylim=(0, None))
+    axes.set_title("Latency against load: p50 as a line, p95 dashed", fontsize=10, loc="left")
+    axes.legend(frameon=False, fontsize=8)
+    return figure

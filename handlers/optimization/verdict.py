@@ -1,0 +1,136 @@
+"""Measured figures against the request: a line for each target and constraint, met or not, with its conditions."""
+
+from collections.abc import Iterator
+
+from schemas.command import OptimizeInference, Performance
+from schemas.evidence import Estimate
+from schemas.measurement import Arrivals, GateDecision, GateVerdict, LoadLevel, LoadReport, Percentiles
+from schemas.report import BeforeAfter, Cost, Line
+
+
+def capacity(load: LoadReport) -> LoadLevel:
+    """The closed-loop level that completed most requests a second."""
+    closed = [level for level in load.levels if level.arrivals is Arrivals.CONCURRENCY]
+    return max(closed, key=lambda level: level.throughput_rps.value)
+
+
+def arrivals(load: LoadReport) -> LoadLevel:
+    """The level with Poisson arrivals: the one that latency targets are held against."""
+    return next(level for level in load.levels if level.arrivals is Arrivals.POISSON)
+
+
+def lines(
+    command: OptimizeInference, load: LoadReport, gate: GateDecision | None, cost: Cost | None
+) -> tuple[Line, ...]:
+    """Every limit of the request with what was measured for it. The baseline has no gate."""
+    return (
+        *_rates(command.targets, load),
+        *_times(command.targets, load),
+        *([_quality(gate)] if gate else []),
+        *_budget(command, cost),
+    )
+
+
+def before_after(baseline: LoadReport, after: LoadReport) -> tuple[BeforeAfter, ...]:
+    """The same load on the baseline and on the chosen strategy, metric by metric."""
+    return tuple(
+        BeforeAfter(metric=name, before=old, after=new, lower_is_better=name not in RATES)
+        for (name, old), (_, new) in zip(_figures(baseline), _figures(after), strict=True)
+    )
+
+
+RATES = ("throughput at capacity", "output tokens at capacity")
+
+
+def _figures(load: LoadReport) -> Iterator[tuple[str, Estimate]]:
+    """The figures that a person compares, in the order in which the report shows them."""
+    full, poisson = capacity(load), arrivals(load)
+    yield RATES[0], full.throughput_rps
+    yield RATES[1], full.output_tokens_s
+    for name, figures in (("latency", poisson.latency), ("TTFT", poisson.ttft), ("TPOT", poisson.tpot)):
+        if figures is not None:
+            yield f"{name} p50", figures.p50
+            yield f"{name} p95", figures.p95
+            yield f"{name} p99", figures.p99
+
+
+def conditions(level: LoadLevel, load: LoadReport) -> str:
+    """Under which load a figure was measured."""
+    how = (
+        f"{level.setting:g} open requests"
+        if level.arrivals is Arrivals.CONCURRENCY
+        else (f"Poisson arrivals at {level.setting:g} requests/s")
+    )
+    tokens = f"{load.input_tokens} tokens in, {load.output_tokens} out"
+    return f"{how}, {tokens}, {level.completed} of {level.requests} requests completed"
+
+
+def _rates(targets: Performance, load: LoadReport) -> Iterator[Line]:
+    level = capacity(load)
+    for name, target, measured in (
+        ("throughput", targets.throughput, level.throughput_rps),
+        ("throughput_tokens", targets.throughput_tokens, level.output_tokens_s),
+    ):
+        if target is not None:
+            met = measured.value >= target and level.errors == 0
+            limit = f"at least {target:g} {measured.unit}"
+            yield Line(name=name, limit=limit, measured=measured, met=met, conditions=conditions(level, load))
+
+
+def _times(targets: Performance, load: LoadReport) -> Iterator[Line]:
+    level = arrivals(load)
+    for metric, figures in (("latency", level.latency), ("ttft", level.ttft), ("tpot", level.tpot)):
+        for share in ("p50", "p95", "p99"):
+            target = getattr(targets, f"{metric}_{share}", None)
+            if target is None:
+                continue
+            measured = share_of(figures, share)
+            yield Line(
+                name=f"{metric}_{share}",
+                limit=f"at most {target:g} ms",
+                measured=measured,
+                met=measured is not None and measured.value <= target and level.errors == 0,
+                conditions=conditions(level, load),
+            )
+
+
+def share_of(figures: Percentiles | None, share: str) -> Estimate | None:
+    """One percentile of figures that may be absent."""
+    return None if figures is None else {"p50": figures.p50, "p95": figures.p95, "p99": figures.p99}[share]
+
+
+def _quality(gate: GateDecision) -> Line:
+    quality = gate.quality
+    return Line(
+        name="max_quality_loss",
+        limit=f"interval's upper end at most {gate.limit:.2%}",
+        measured=quality_loss(gate),
+        met=gate.verdict is GateVerdict.PASSED,
+        conditions=f"{quality.tokens} tokens of {quality.text}, paired, {quality.confidence:.0%} confidence",
+    )
+
+
+def quality_loss(gate: GateDecision) -> Estimate:
+    """The gate's figure as an estimate."""
+    quality = gate.quality
+    return Estimate(
+        value=quality.loss,
+        low=quality.loss_low,
+        high=quality.loss_high,
+        unit="relative",
+        evidence="measured",
+        source=f"perplexity on {quality.tokens} paired tokens",
+    )
+
+
+def _budget(command: OptimizeInference, cost: Cost | None) -> Iterator[Line]:
+    budget = command.constraints.budget_monthly
+    if budget is None:
+        return
+    yield Line(
+        name="budget_monthly",
+        limit=f"at most ${budget:,.0f} a month",
+        measured=cost.monthly if cost else None,
+        met=bool(cost and cost.monthly and cost.monthly.value <= budget),
+        conditions=cost.sentence if cost else "no price is known for this hardware",
+    )

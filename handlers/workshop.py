@@ -1,0 +1,33 @@
+"""Where a job finds tools, weights and texts on this machine, and how much effort it may make."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a job measures. Smaller figures make a faster job and wider intervals."""
+
+    requests: int = 16
+    """Requests of the largest load level; smaller levels send fewer."""
+    level_limit_s: float = 25.0
+    warmup: int = 2
+    importance_tokens: int = 4096
+    judge_tokens: int = 24_000
+    """The gate is undecided when it has seen this many tokens without a decision."""
+    trials: int = 6
+    max_threads: int | None = None
+    """Engine threads at the most; None is one per core."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Places on this machine."""
+
+    cache: Path
+    """Toolchains and texts, shared between jobs."""
+    model_roots: tuple[Path, ...]
+    price_file: Path | None = None
+    calibration_text: Path | None = None
+    evaluation_text: Path | None = None
+    effort: Effort = field(default_factory=Effort)

@@ -1,0 +1,112 @@
+"""A run's report: verdict, what was tried with predicted against measured, gate, cost, conditions, how to undo it."""
+
+from enum import StrEnum
+
+from schemas.artifact import Artifact
+from schemas.base import Record
+from schemas.evidence import Estimate
+from schemas.hardware import HostFacts
+from schemas.measurement import GateDecision, LoadReport
+from schemas.plan import Assumption, Candidate, Plan
+from schemas.status import JobState
+
+
+class Comparison(Record):
+    """One metric of one trial: what the plan said at the time, and what came out."""
+
+    metric: str
+    predicted: Estimate
+    measured: Estimate
+
+    @property
+    def error(self) -> float:
+        """(predicted - measured) / measured."""
+        return (self.predicted.value - self.measured.value) / self.measured.value
+
+    @property
+    def covered(self) -> bool:
+        """Whether the two intervals share a value."""
+        return self.predicted.low <= self.measured.high and self.measured.low <= self.predicted.high
+
+
+class TrialOutcome(StrEnum):
+    """What became of a candidate that was tried."""
+
+    MET = "met"
+    MISSED_QUALITY = "missed_quality"
+    MISSED_TARGET = "missed_target"
+    FAILED = "failed"
+
+
+class Trial(Record):
+    """One candidate, tried: built, judged, and where it passed the gate also served and loaded."""
+
+    candidate: Candidate
+    outcome: TrialOutcome
+    sentence: str
+    artifact: Artifact | None = None
+    gate: GateDecision | None = None
+    load: LoadReport | None = None
+    comparisons: tuple[Comparison, ...] = ()
+
+
+class Line(Record):
+    """One target or constraint with what was measured for it and under which conditions."""
+
+    name: str
+    limit: str
+    measured: Estimate | None
+    met: bool
+    conditions: str
+
+
+class BeforeAfter(Record):
+    """One metric of the baseline and of the chosen strategy under the same load."""
+
+    metric: str
+    before: Estimate
+    after: Estimate
+    lower_is_better: bool
+
+
+class Cost(Record):
+    """US dollars at the plan's price, or the reason why there is none."""
+
+    monthly: Estimate | None
+    per_1k_requests: Estimate | None
+    per_1m_tokens: Estimate | None
+    sentence: str
+
+
+class Report(Record):
+    """Everything a person or a program needs to act on a run, and to doubt it."""
+
+    job: str
+    model: str
+    state: JobState
+    sentence: str
+    """The verdict in one sentence."""
+    actions: tuple[str, ...]
+    lines: tuple[Line, ...]
+    before_after: tuple[BeforeAfter, ...]
+    chosen: str | None
+    hash: str
+    host: HostFacts
+    conditions: tuple[str, ...]
+    baseline: LoadReport
+    baseline_comparisons: tuple[Comparison, ...]
+    baseline_note: str
+    trials: tuple[Trial, ...]
+    not_tried: tuple[str, ...]
+    plan: Plan
+    cost: Cost
+    assumptions: tuple[Assumption, ...]
+    artifacts: tuple[Artifact, ...]
+    plots: tuple[str, ...]
+    reproduce: tuple[str, ...]
+    undo: str
+
+    @property
+    def summary(self) -> str:
+        """The verdict, for a terminal status."""
+        return self.sentence

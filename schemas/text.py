@@ -1,0 +1,23 @@
+"""Text from outside made safe to show: in a log line, on a terminal, in Markdown."""
+
+import re
+
+LONGEST = 200
+"""Characters of a name or a sentence from outside that anyone gets to see, unless a caller says otherwise."""
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Terminal sequences, control characters, and marks that change the direction of text or hide in it."""
+SPECIAL = re.compile(r"([\\`*\[\]<>|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|^\d+(?=[.)]))")
+"""What Markdown acts on: anywhere, at the edge of a word, or at the start of a line; text here is one line."""
+LINK = re.compile(r"(?i)\b(https?|javascript|data|ftp|mailto|www)([:.])")
+
+
+def plain(text: str, longest: int = LONGEST) -> str:
+    """`text` without control characters, cut to `longest` characters: safe in a log line or on a terminal."""
+    clean = CONTROL.sub(" ", text[: 4 * longest])
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def escape(text: str, longest: int = LONGEST) -> str:
+    """`text` as Markdown shows it letter by letter: no markup, no HTML, no link made of it."""
+    return SPECIAL.sub(r"\\\1", LINK.sub("\\1\u2060\\2", plain(text, longest)).replace("&", "&amp;"))

@@ -1,0 +1,123 @@
+"""When something is wrong: one clear sentence, no traceback, nothing left running, nothing half-written."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from closing.agent import SMALL, tell
+from conftest import CACHE
+
+from executors.broker import Broker
+from handlers.workshop import Workshop
+from schemas.error import AgentError, ErrorCode
+from schemas.report import Report, TrialOutcome
+from schemas.status import JobState
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+COMMAND: dict[str, object] = {
+    "cmd": "OPTIMIZE_INFERENCE",
+    "model": "SmolLM2-135M-Instruct",
+    "targets": {"throughput": 0.1},
+    "constraints": {"max_quality_loss": 0.5, "hardware": "host"},
+    "workload": {"input_tokens": 16, "output_tokens": 4},
+    "mode": "run",
+}
+
+
+async def test_an_unknown_model_is_answered_with_the_nearest_names(workshop: Workshop, tmp_path: Path) -> None:
+    """The sender learns which models are near, and how to give the facts of another."""
+    with pytest.raises(AgentError, match="SmolLM2-135M") as caught:
+        await tell(COMMAND | {"model": "SmolLM2-135"}, tmp_path, workshop)
+    assert caught.value.code is ErrorCode.UNKNOWN_MODEL
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("damage", ["cut", "noise"])
+async def test_a_damaged_model_file_fails_the_job_in_one_sentence(
+    workshop: Workshop, shipped: Path, tmp_path: Path, damage: str
+) -> None:
+    """The terminal status names the file and what is wrong; no weights are left under a final name."""
+    root = tmp_path / "models"
+    root.mkdir()
+    broken = root / "SmolLM2-135M-Instruct.gguf"
+    if damage == "cut":
+        shutil.copyfile(shipped, broken)
+        os.truncate(broken, 50_000_000)
+    else:
+        broken.write_bytes(b"GGUF" + bytes(range(256)) * 100)
+    told = await tell(COMMAND, tmp_path / "runs", replace(workshop, model_roots=(root,)))
+    assert (told.final.state, told.final.error) == (JobState.FAILED, ErrorCode.UNREADABLE_MODEL)
+    assert "Traceback" not in told.final.detail
+    assert not list(told.directory.glob("*.gguf"))
+
+
+@pytest.mark.real
+@pytest.mark.timeout(600)
+async def test_an_engine_killed_under_load_ends_its_candidate_and_not_the_job(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """Kill -9 of the engine in a candidate's load test: that trial failed with the reason, the next one is tried."""
+    killed = asyncio.create_task(_kill_second_engine())
+    told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2, requests=16)))
+    assert await killed
+    report = Report.model_validate_json((told.directory / "report.json").read_bytes())
+    failed, following = report.trials
+    assert failed.outcome is TrialOutcome.FAILED
+    assert "ended by signal 9" in failed.sentence
+    assert following.outcome is not TrialOutcome.FAILED
+    assert told.final.state.terminal
+
+
+async def _kill_second_engine() -> bool:
+    """SIGKILL to the first engine that serves a candidate: the one that is not the baseline's."""
+    seen: set[int] = set()
+    while True:
+        for child in psutil.Process().children():
+            if "llamacpp_serve.py" in " ".join(child.cmdline()):
+                seen.add(child.pid)
+                if len(seen) > 1:
+                    await asyncio.sleep(2)
+                    os.killpg(child.pid, signal.SIGKILL)
+                    return True
+        await asyncio.sleep(0.05)
+
+
+async def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:
+    """A broker that cannot have its port says so instead of hanging."""
+    async with Broker(tmp_path / "first") as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(AgentError, match="nats-server did not start"):
+            await Broker(tmp_path / "second", port=port).__aenter__()
+
+
+@pytest.mark.real
+@pytest.mark.timeout(600)
+def test_ctrl_c_in_the_middle_leaves_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    """SIGINT while weights are made or measured: exit 130, a sentence, no process and no half-written file."""
+    assert workshop.cache == CACHE
+    environment = os.environ | {"INFERWRIGHT_CACHE": str(CACHE), "INFERWRIGHT_EFFORT__MAX_THREADS": "1"}
+    argv = [sys.executable, "-m", "cli.main", "demo", "--runs", str(tmp_path)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as demo:  # noqa: S603
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if "accepted as job" in line:
+                break
+        time.sleep(4)
+        family = psutil.Process(demo.pid).children(recursive=True)
+        assert family
+        demo.send_signal(signal.SIGINT)
+        _, words = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert "Traceback" not in words
+    assert words.strip().splitlines()[-1] == "inferwright: stopped; nothing is left running"
+    gone, alive = psutil.wait_procs(family, timeout=5)
+    assert (len(gone), alive) == (len(family), [])
+    assert not list(tmp_path.rglob(".partial*"))

@@ -1,0 +1,197 @@
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import nats
+import orjson
+import pytest
+import rehearsal
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+from processes import AGENT, NAMES, AgentProcess, effects, pending, signal_group, statuses, terminal_states, until
+
+from acp.bus import Bus
+from acp.journal import Journal
+from acp.service import Service
+from acp.settings import Settings
+from cli.send import follow, request
+from executors.broker import Broker
+from schemas.error import AgentError, ErrorCode
+from schemas.status import JobState
+
+Start = Callable[[Settings], AbstractAsyncContextManager[Service]]
+
+
+@pytest.mark.parametrize("away_s", [1.0, 6.0])
+async def test_f03_the_broker_dies_and_comes_back(tmp_path: Path, away_s: float) -> None:
+    """SIGKILL of the broker mid-job: everyone reconnects, and no update is lost or doubled.
+
+    Sixty seconds are tried by hand with `benchmarks/chaos.py`; what differs is only the number of retries.
+    """
+    async with Broker(tmp_path / "broker") as broker:
+        port = int(broker.url.rsplit(":", 1)[1])
+        async with AgentProcess(broker.url, tmp_path, ack_wait_s=3) as agent:
+            await agent.ready()
+            client = await nats.connect(broker.url, max_reconnect_attempts=-1, reconnect_time_wait=0.2, error_cb=_quiet)
+            sent = await request(client, {"cmd": "REHEARSE", "steps": 8, "seconds": 0.2}, AGENT)
+            assert sent.job is not None
+            await until(lambda: effects(tmp_path, sent.job or "")[1])
+            signal_group(broker.child, signal.SIGKILL)
+            await broker.child.wait()
+            await asyncio.sleep(away_s)
+            async with Broker(tmp_path / "broker", port=port):
+                ended = await asyncio.wait_for(follow(client, AGENT, sent.job, lambda _: None), 30)
+                states = await terminal_states(client, sent.job)
+                numbers = [number for number, _ in await statuses(client, sent.job)]
+                again = await request(client, {"cmd": "REHEARSE", "steps": 1}, AGENT)
+                await asyncio.wait_for(follow(client, AGENT, again.job or "", lambda _: None), 20)
+                await client.close()
+
+    assert ended.inference_status.state is JobState.COMPLETED
+    assert states == [JobState.COMPLETED]
+    assert numbers == list(range(1, 10))
+
+
+async def _quiet(_: Exception) -> None:
+    """The broker is meant to die here."""
+
+
+async def test_f15_a_full_queue_is_told_to_the_sender(settings: Settings, client: Client, start: Start) -> None:
+    """Beyond the jobs queued per sender: 503 queue_full, nothing journaled, and the agent stays up."""
+    small = settings.model_copy(update={"queued_per_sender": 1})
+    async with start(small):
+        first = await request(client, {"cmd": "REHEARSE", "steps": 1, "seconds": 1}, AGENT)
+        full = await _refused(client, {"cmd": "REHEARSE", "steps": 1})
+        await request(client, {"cmd": "PING"}, AGENT)
+
+        assert full is ErrorCode.QUEUE_FULL
+        assert [file.stem for file in (settings.runs_dir / "accepted").glob("*.json")] == [first.job]
+
+
+async def test_f15_a_full_stream_is_told_to_the_sender(settings: Settings, client: Client, start: Start) -> None:
+    """max_bytes of the work stream reached: the same error."""
+    async with start(settings.model_copy(update={"stream_bytes": 40_000})):
+        full = await _refused(client, {"cmd": "REHEARSE", "steps": 1, "seconds": 1, "x": "y" * 10_000})
+
+    assert full is ErrorCode.QUEUE_FULL
+
+
+async def _refused(client: Client, command: dict[str, object]) -> ErrorCode | None:
+    """The error of the first of a few requests that is refused."""
+    for _ in range(8):
+        try:
+            await request(client, command, AGENT)
+        except AgentError as error:
+            return error.code
+    return None
+
+
+async def test_f16_a_broker_without_room_stops_the_start(tmp_path: Path) -> None:
+    """max_file_store too small: a clear error at start."""
+    config = "accounts { A { jetstream { max_file: 1MB, max_mem: 0 }, users: [{user: a, password: b}] } }"
+    async with Broker(tmp_path / "broker", extra=config) as broker:
+        settings = Settings(nats_urls=(broker.url,), nats_user="a", nats_password="b", runs_dir=tmp_path)  # noqa: S106
+        with pytest.raises(AgentError, match="insufficient storage") as refused:
+            await rehearsal.serve(settings)
+
+    assert refused.value.code is ErrorCode.DISK_FULL
+
+
+async def test_f23_bad_credentials_end_the_start_at_once(tmp_path: Path) -> None:
+    """A wrong password is an error with a clear message, not a hot loop."""
+    config = "authorization { user: a, password: right }"
+    async with Broker(tmp_path / "broker", extra=config) as broker:
+        settings = Settings(nats_urls=(broker.url,), nats_user="a", nats_password="wrong", connect_limit_s=20)  # noqa: S106
+        bus = Bus(settings, settings.nats_urls)
+        with pytest.raises(AgentError, match="NATS refused the credentials") as refused:
+            await asyncio.wait_for(bus.connect(), 5)
+
+    assert refused.value.code is ErrorCode.UNAUTHORIZED
+    assert sum(bus.counts.values()) <= 3
+
+
+async def test_f28_work_that_the_broker_lost_is_handed_to_it_again(tmp_path: Path) -> None:
+    """The broker comes back empty, as after a power failure without sync: the agent's own journal has the job."""
+    async with Broker(tmp_path / "one") as first, AgentProcess(first.url, tmp_path, "first") as agent:
+        await agent.ready()
+        client = await nats.connect(first.url)
+        slow = await request(client, {"cmd": "REHEARSE", "steps": 1, "seconds": 30}, AGENT)
+        waiting = await request(client, {"cmd": "REHEARSE", "steps": 1}, AGENT)
+        await client.close()
+        await agent.kill()
+    await asyncio.sleep(2.1)
+    async with (
+        Broker(tmp_path / "two") as second,
+        AgentProcess(second.url, tmp_path, "second", concurrent_jobs=2) as agent,
+    ):
+        await agent.ready()
+        client = await nats.connect(second.url)
+        await until(lambda: _known(client, waiting.job or ""))
+        await asyncio.wait_for(follow(client, AGENT, waiting.job or "", lambda _: None), 10)
+        assert await terminal_states(client, waiting.job or "") == [JobState.COMPLETED]
+        assert await pending(client) == 1
+        await client.close()
+
+    assert {work.record.job for work in Journal(tmp_path / "runs" / "accepted").waiting()} <= {slow.job}
+
+
+async def _known(client: Client, job: str) -> bool:
+    listed = orjson.loads((await request(client, {"cmd": "LIST_JOBS"}, AGENT)).reply)
+    return job in [found["job"] for found in listed["jobs"]]
+
+
+async def test_f28_the_embedded_broker_syncs_always(broker: Broker) -> None:
+    """A confirmed message is on the disk: the promise needs sync_interval always."""
+    assert "sync_interval: always" in (broker.directory / "nats.conf").read_text()
+
+
+async def test_f13_an_answer_too_large_for_a_message_is_kept_and_referred_to(
+    settings: Settings, broker: Broker, start: Start
+) -> None:
+    """A publisher beyond max_payload gets an error; our own large answers go to the object store."""
+    client = await nats.connect(broker.url)
+    with pytest.raises(nats.errors.MaxPayloadError):
+        await client.publish(NAMES.command, b"x" * (client.max_payload + 1))
+    async with start(settings):
+        for _ in range(6):
+            note = {"cmd": "REHEARSE", "steps": 0}
+            await request(client, note, AGENT)
+        client_payload = client.max_payload
+    await client.close()
+
+    assert client_payload == 1024 * 1024
+
+
+async def test_f08_a_flood_is_bounded_and_nothing_queued_is_lost(
+    settings: Settings, client: Client, start: Start
+) -> None:
+    """Slow answers beside a flood of requests and jobs: bounded tasks, and every accepted job ends."""
+    await client.jetstream().add_stream(StreamConfig(name="flood", subjects=["flood.none"]))
+    async with start(settings.model_copy(update={"answers_at_once": 8, "concurrent_jobs": 8})) as agent:
+        slow = {"cmd": "REHEARSE", "at_once": True, "seconds": 0.01}
+        floods = [request(client, slow, AGENT) for _ in range(200)]
+        jobs = [request(client, {"cmd": "REHEARSE", "steps": 1, "seconds": 0.01}, AGENT) for _ in range(60)]
+        busy = asyncio.gather(*floods, *jobs)
+        peak = 0
+        while not busy.done():
+            peak = max(peak, len(agent.door.answering))
+            await asyncio.sleep(0)
+        await busy
+
+        async def done() -> bool:
+            return await pending(client) == 0
+
+        await until(done, timeout=30)
+        records = await rehearsal_records(client)
+
+    assert peak <= 8
+    assert [state for state in records if state != JobState.COMPLETED] == []
+    assert len(records) == 60
+
+
+async def rehearsal_records(client: Client) -> list[JobState]:
+    """The states of all jobs in the ledger."""
+    listed = orjson.loads((await request(client, {"cmd": "LIST_JOBS", "limit": 500}, AGENT)).reply)
+    return [JobState(job["state"]) for job in listed["jobs"]]
