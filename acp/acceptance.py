@@ -15,6 +15,7 @@ from acp.headers import Headers
 from acp.journal import Journal, enqueue
 from acp.ledger import Ledger, patiently
 from acp.outbox import Outbox
+from acp.room import check_room
 from acp.subjects import Subjects
 from acp.work import Work
 from schemas.error import AgentError, ErrorCode
@@ -37,7 +38,7 @@ class Acceptance:
         """The job for this request: a new one, or the one that an equal request has made before.
 
         Raises:
-            AgentError: `idempotency_conflict`, `queue_full`, `broker_unavailable`.
+            AgentError: `idempotency_conflict`, `queue_full`, `disk_full`, `broker_unavailable`.
         """
         body = codec.canonical(envelope.body)
         record = JobRecord(
@@ -61,6 +62,7 @@ class Acceptance:
 
     async def _enqueue(self, work: Work) -> JobRecord:
         """Store the work here and in the stream, then its record; the first of two equal job ids wins."""
+        check_room(self._bus.settings)
         await self._journal.keep(work)
         record = work.record
         try:

@@ -80,16 +80,12 @@ def openapi(commands: Commands) -> Document:
                 | _errors(401, 403, 404, 409, 429, 500, 503),
             },
         },
-        "/jobs/{job}/events": {
-            "get": _get(
-                "events", "A job's updates.", _content("Updates", "text/event-stream"), _errors(404), [job, _LAST_EVENT]
-            )
-        },
+        "/jobs/{job}/events": {"get": _get("events", "A job's updates.", _EVENTS, _errors(404), [job, _LAST_EVENT])},
         "/jobs/{job}/report": {
             "get": _get("report", "A job's report.", _REPORT, _errors(404, 409), [job, _ACCEPT]),
         },
         "/healthz": {"get": _get("healthz", "The process lives.", _json("Alive", {"type": "object"}), {})},
-        "/readyz": {"get": _get("readyz", "The agent answers.", _json("Ready", {"type": "object"}), {})},
+        "/readyz": {"get": _get("readyz", "The agent answers.", _json("Ready", {"type": "object"}), _errors(507))},
         "/metrics": {"get": _get("metrics", "Prometheus metrics.", _content("Metrics", "text/plain"), {})},
         "/openapi.json": {"get": _get("openapi", "This document.", _json("OpenAPI", {"type": "object"}), {})},
     }
@@ -158,6 +154,21 @@ _LIST_QUERY: list[Document] = [
 ]
 _LAST_EVENT: Document = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
 _ACCEPT: Document = {"name": "Accept", "in": "header", "schema": {"enum": ["text/markdown", "application/json"]}}
+_EVENTS: Document = {
+    "description": "Updates",
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string", "description": "The update's number"},
+                    "event": {"const": "status"},
+                    "data": {"type": "string", "description": "A StatusUpdate"},
+                },
+            }
+        }
+    },
+}
 _REPORT: Document = {
     "description": "Markdown or JSON",
     "content": {"text/markdown": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}},

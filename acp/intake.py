@@ -17,7 +17,7 @@ from acp.reply import Reply, answered, failed
 from acp.routes import Routes
 from acp.settings import Settings
 from acp.subjects import Subjects
-from schemas.command import Command
+from schemas.command import Command, RespondFormat
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Accepted, PeerStatus, Sender
 
@@ -99,7 +99,7 @@ class Intake:
             record = await self._acceptance.accept(envelope, sender, head)
             subject = self._subjects.status(record.job)
             accepted = Accepted(accepted=record.job, state=record.state, status_subject=subject)
-            return answered(accepted, command.respond_format, record.job)
+            return answered(accepted, RespondFormat.STRUCTURED_JSON, record.job)  # the format is for what it comes to
         return answered(await route.answer(command, sender), command.respond_format)
 
     async def _keep_status(self, envelope: Envelope, raw: bytes, head: Headers, sender: Sender) -> None:

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     attempts: PositiveInt = 5
     job_wall_s: PositiveFloat = 6 * 3600.0
     job_disk_bytes: PositiveInt = 50 * 1000**3
+    min_free_bytes: int = Field(default=256 * 1024**2, ge=0)
+    """Free disk below which no job is accepted and the agent is not ready."""
     drain_s: PositiveFloat = 10.0
     answer_s: PositiveFloat = 30.0
     """How long an immediate answer may take."""
@@ -82,6 +84,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _closed_by_default(self) -> Self:
+        if self.http_tls_client_ca is not None and self.http_tls_cert is None:
+            raise ValueError("client certificates need TLS: set INFERWRIGHT_HTTP_TLS_CERT and _HTTP_TLS_KEY too")
         if self.http_host not in LOOPBACK and self.http_token is None and self.http_tls_client_ca is None:
             raise ValueError(
                 f"the bridge would be open to everyone on {self.http_host}: set INFERWRIGHT_HTTP_TOKEN, or "

@@ -28,14 +28,14 @@ def _request(command: HandoffReceived) -> OptimizeInference:
 
 
 def starts_job(command: HandoffReceived, services: Services) -> bool:
-    """As the command in the context does."""
+    """As the command in the context does; a hand-off for another agent is refused."""
+    if command.to_agent != services.agent:
+        raise AgentError(ErrorCode.FORBIDDEN, f"this hand-off is for {command.to_agent}, and this is {services.agent}")
     return optimize_inference.starts_job(_request(command), services)
 
 
 async def answer(command: HandoffReceived, services: Services) -> BaseModel:
-    """The answer to the command in the context; a hand-off for another agent is refused."""
-    if command.to_agent != services.agent:
-        raise AgentError(ErrorCode.FORBIDDEN, f"this hand-off is for {command.to_agent}, and this is {services.agent}")
+    """The answer to the command in the context."""
     return await optimize_inference.answer(_request(command), services)
 
 

@@ -16,6 +16,7 @@ from acp.bridge.reports import report
 from acp.contracts import openapi
 from acp.outbox import DeadLetter
 from acp.reply import Reply
+from acp.room import check_room
 from acp.service import Backend, Service
 from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode, ErrorReply
@@ -140,6 +141,7 @@ class Bridge:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         self._agent()
+        check_room(self._settings)
         return _json('{"status":"ready"}')
 
     async def _metrics(self, _request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """A command for tests whose job is only time and effects, and an agent process that knows it."""
 
 import asyncio
+import sys
 from typing import Literal
 
 from pydantic import Field
@@ -107,9 +108,9 @@ def routes(settings: Settings, backend: Backend) -> Routes:
 
 
 def main() -> None:
-    """Run one agent process until a signal ends it."""
+    """Run one agent process until a signal ends it; `plain` leaves `REHEARSE` out."""
     configure()
-    asyncio.run(serve(Settings(), ready=lambda _: print("ready", flush=True), make_routes=routes))  # noqa: T201
+    asyncio.run(serve(Settings(), make_routes=own_routes if "plain" in sys.argv else routes))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def test_t03_a_public_bridge_without_a_token_is_refused(host: str) -> None:
     """Not loopback and neither token nor client certificates: no start."""
     with pytest.raises(ValidationError, match="open to everyone"):
         Settings(http_host=host)
+    with pytest.raises(ValidationError, match="client certificates need TLS"):
+        Settings(http_host=host, http_tls_client_ca=ROOT / "ca.pem")
     assert Settings(http_host=host, http_token="t").http_host == host  # noqa: S106
 
 

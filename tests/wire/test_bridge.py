@@ -157,3 +157,15 @@ async def test_the_bridge_lives_while_the_broker_does_not(tmp_path: Path) -> Non
 
     with pytest.raises(Exception, match=r"no NATS server answered at nats://127.0.0.1:1 within 1.5 s"):
         await task
+
+
+async def test_f16_a_full_disk_takes_no_jobs_and_is_not_ready(settings: Settings) -> None:
+    """disk_full to the sender and to whoever asks for readiness; what needs no disk is still answered."""
+    async with (
+        serving(settings.model_copy(update={"min_free_bytes": 10**18})) as url,
+        aiohttp.ClientSession(url) as http,
+    ):
+        async with http.post("/acp", json={"cmd": "REHEARSE"}) as job, http.get("/readyz") as ready:
+            assert (job.status, ready.status) == (507, 507)
+        async with http.post("/acp", json={"cmd": "PING"}) as ping:
+            assert ping.status == 200
