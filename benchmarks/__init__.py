@@ -1,0 +1,1 @@
+"""Fits and checks of what the planner predicts; run as modules from the repository's root."""

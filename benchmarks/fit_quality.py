@@ -151,9 +151,9 @@ def verdicts(pairs: list[tuple[Case, float]]) -> dict[str, float]:
 def spreads(pairs: list[tuple[Case, float]], floors: dict[str, float]) -> dict[str, float]:
     """Standard deviations of logarithms by kind of metric with which 90 % intervals, noise added, hold 90 %."""
     found = {}
-    for kind in floors:
+    for kind, floor in floors.items():
         part = [(case.value, value) for case, value in pairs if case.kind == kind and case.value < LARGE]
-        half = 1.645 * floors[kind]
+        half = 1.645 * floor
         need = [
             max(math.log((actual - half) / value), 0.0)
             if actual - half > value

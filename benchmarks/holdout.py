@@ -1,4 +1,4 @@
-"""Rows in, errors of models that never saw them out: whole sources, models, accelerators or pairs are held out in turn."""
+"""Rows in, errors of fits that never saw them out: sources, models, accelerators or pairs are held out in turn."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,8 +12,8 @@ from planners.performance.observe import Observations
 
 Floats = NDArray[np.float64]
 
-ROUNDS = 12
-FOLDS = 6
+ROUNDS = 10
+FOLDS = 5
 KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
     "pair": lambda row: (row.publisher, row.case.model.name, row.case.accelerator.key),
     "model": lambda row: (row.case.model.name,),
@@ -22,24 +22,18 @@ KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
 }
 
 
-def thinned(rows: list[Row]) -> list[int]:
-    """Places of the rows, with every fifth configuration of the loaded servers, which are many and alike."""
-    return [i for i, row in enumerate(rows) if not row.source.startswith("silicon") or int(row.id[1:]) // 2 % 5 == 0]
-
-
 def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterator[tuple[Row, float]]:
     """Each row with the logarithm of predicted over measured by a fit that saw nothing of its group.
 
-    Groups are dealt into folds in the order of their names; each source is a fold of its own. Loaded servers' rows are
-    thinned.
+    Groups are dealt into folds in the order of their names; each source is a fold of its own.
     """
-    key, kept = KEYS[by], thinned(rows)
-    names = sorted({key(rows[i]) for i in kept})
+    key = KEYS[by]
+    names = sorted({key(row) for row in rows})
     folds = len(names) if by == "source" else FOLDS
     place = {name: i % folds for i, name in enumerate(names)}
     for fold in range(folds):
-        held = np.array([i for i in kept if place[key(rows[i])] == fold], dtype=np.intp)
-        seen = np.array([i for i in kept if place[key(rows[i])] != fold], dtype=np.intp)
+        held = np.array([i for i, row in enumerate(rows) if place[key(row)] == fold], dtype=np.intp)
+        seen = np.array([i for i, row in enumerate(rows) if place[key(row)] != fold], dtype=np.intp)
         if not held.size or not seen.size:
             continue
         known = fit([rows[i] for i in seen], ROUNDS, kernels.pick(seen) if kernels else None)

@@ -1,4 +1,4 @@
-"""Published measurements as conditions and values: the CSV files of `benchmarks/reference` in, what can be predicted out."""
+"""Published measurements: the CSV files of `benchmarks/reference` in, conditions and values out."""
 
 import csv
 import math

@@ -10,7 +10,7 @@ from handlers.workshop import Effort, Workshop
 class Places(BaseSettings):
     """Each field is an environment variable: INFERWRIGHT_CACHE, INFERWRIGHT_MODELS and so on."""
 
-    model_config = SettingsConfigDict(env_prefix="INFERWRIGHT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="INFERWRIGHT_", env_nested_delimiter="__", frozen=True, extra="ignore")
 
     cache: Path = Path("~/.cache/inferwright")
     models: tuple[Path, ...] = ()
@@ -18,7 +18,8 @@ class Places(BaseSettings):
     price_file: Path | None = None
     calibration_text: Path | None = None
     evaluation_text: Path | None = None
-    max_threads: int | None = None
+    effort: Effort = Effort()
+    """How long jobs measure: INFERWRIGHT_EFFORT__REQUESTS, INFERWRIGHT_EFFORT__MAX_THREADS and so on."""
 
 
 def workshop() -> Workshop:
@@ -31,5 +32,5 @@ def workshop() -> Workshop:
         price_file=places.price_file,
         calibration_text=places.calibration_text,
         evaluation_text=places.evaluation_text,
-        effort=Effort(max_threads=places.max_threads),
+        effort=places.effort,
     )

@@ -2,29 +2,49 @@
 
 from handlers.context import JobContext
 from handlers.optimization.advice import advise, at_hand
+from handlers.optimization.delegate import hand_off, told
 from handlers.optimization.loop import optimize
 from handlers.registry import Handler
 from handlers.services import Services
 from schemas.command import Mode, OptimizeInference
+from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome
 from schemas.plan import Plan
+from schemas.status import JobState
 
 
 def starts_job(command: OptimizeInference, services: Services) -> bool:
-    """Whether the command is to be carried out: it says so, or leaves it open and weights and hardware are here."""
-    here = at_hand(command, services.workshop)
-    return here and command.mode is not Mode.PLAN
+    """Whether the command is to be carried out: it says so, or leaves it open and weights and hardware are here.
+
+    Raises:
+        AgentError: `not_available` for mode `deploy`.
+    """
+    if command.mode is Mode.DEPLOY:
+        raise AgentError(ErrorCode.NOT_AVAILABLE, "mode deploy cannot move traffic yet; ask for mode run")
+    return command.mode is Mode.RUN or (command.mode is None and at_hand(command, services.workshop))
 
 
 async def answer(command: OptimizeInference, services: Services) -> Plan:
-    """The plan; also where a run was asked for and weights or hardware are not here."""
+    """The plan."""
     return await advise(command, services.workshop)
 
 
 async def work(command: OptimizeInference, job: JobContext, services: Services) -> Outcome:
-    """Baseline, optimization, validation; the report is in the job's directory."""
-    report = await optimize(command, job, services.workshop)
+    """Baseline, optimization, validation here; where weights or hardware are elsewhere, the plan and its hand-offs."""
+    if not at_hand(command, services.workshop):
+        return await _hand_over(command, job, services)
+    report = await optimize(command, job, services)
     return Outcome(state=report.state, summary=report.sentence, label=report.hash)
+
+
+async def _hand_over(command: OptimizeInference, job: JobContext, services: Services) -> Outcome:
+    """Plan, keep the plan, ask the peers; nothing is claimed to have been carried out."""
+    plan = await job.step("plan", Plan, lambda: advise(command, services.workshop))
+    (job.directory / "plan.json").write_text(plan.model_dump_json(indent=1))
+    outcomes = await hand_off(job, services.agent, command.model, plan.handoffs)
+    asked = "; ".join(told(outcomes)) or "nobody was asked"
+    summary = f"Planned only, since weights or hardware are not on this machine: {plan.verdict} Handed over: {asked}."
+    return Outcome(state=JobState.NOT_MET, summary=summary, label=plan.hash)
 
 
 HANDLER = Handler(

@@ -173,7 +173,7 @@ def _reasons(found: Searched, strategy: Strategy, cell: int, column: int) -> tup
         each = f"{rent.instances} x {offer.count} {offer.accelerator}"
         reasons.append(f"{each} at {place}, {offer.kind}, ${rent.usd_per_hour:.4g} an hour ({offer.as_of})")
     missed = [
-        f"{limit.name} is predicted at {_plain(_at(limit.values, cell, column))} {limit.unit} against {limit.asked:g} "
+        f"{limit.name} is predicted at {plain(_at(limit.values, cell, column))} {limit.unit} against {limit.asked:g} "
         "asked, but its interval reaches the limit: a measurement decides"
         for limit in found.judged.limits
         if not bool(_at(limit.met, cell, column)) and bool(_at(limit.possible, cell, column))
@@ -192,6 +192,6 @@ def _at(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64 | np.bool_]]", 
     return float(values[cell, column if values.shape[1] > 1 else 0])
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """Four digits, never with an exponent."""
     return f"{float(f'{value:.4g}'):,.10g}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.candidates import Searched, strategy_at
+from planners.candidates import Searched, plain, strategy_at
 from planners.choose import score
 from planners.judge import Limit
 from schemas.plan import Candidate, Relaxation, RuledOut, Sensitivity
@@ -140,7 +140,8 @@ def _refusal(searched: Searched, relaxations: tuple[Relaxation, ...]) -> str:
     name = searched.model.name
     if relaxations:
         told = [
-            (f"{item.limit} {item.needed:.4g} {item.unit} (asked {item.asked:g})", item.jointly) for item in relaxations
+            (f"{item.limit} {plain(item.needed)} {item.unit} (asked {plain(item.asked)})", item.jointly)
+            for item in relaxations
         ]
         together = " and ".join(text for text, jointly in told if jointly)
         ways = "; or ".join([*([together] if together else []), *(text for text, jointly in told if not jointly)])

@@ -1,12 +1,14 @@
 """A strategy in, the engine's own arguments out, as its command line takes them (the model's path is not among them).
 
-Names and values: `vllm serve --help` (0.18), `trtllm-serve --help` (1.2), `sglang.launch_server --help` (0.5),
-`text-generation-launcher --help` (3.3), `llama-server --help`, OpenVINO Model Server parameters (2025.2).
+Names and values as published: vLLM 0.32 `engine/arg_utils.py`, SGLang 0.5.23 `arg_groups/fields`, `trtllm-serve` 1.2,
+`text-generation-launcher` 3.3, `llama-server`, OpenVINO Model Server 2025.2.
 """
 
 from collections.abc import Callable
 
+from planners.catalog import hardware
 from planners.evaluate import DRAFT_TOKENS
+from schemas.hardware import AcceleratorKind
 from schemas.plan import Strategy
 
 _MEMORY_SHARE = "0.92"
@@ -28,10 +30,21 @@ def _vllm(plan: Strategy) -> list[object]:
     words += ["--scheduling-policy", plan.scheduling]
     words += {"NF4": ["--quantization", "bitsandbytes"], "FP8": ["--quantization", "fp8"]}.get(plan.weight_format, [])
     words += ["--kv-cache-dtype", "fp8"] if plan.kv_format == "FP8" else []
+    if _is_gpu(plan):  # graphs for every batch up to the limit: a step outside of them pays for each launch again
+        words += ["--compilation-config", f'{{"cudagraph_capture_sizes":[{",".join(map(str, _graph_sizes(plan)))}]}}']
     if plan.speculation == "ngram":
         guess = f'{{"method":"ngram","num_speculative_tokens":{DRAFT_TOKENS},"prompt_lookup_max":4}}'
         words += ["--speculative-config", guess]
     return words
+
+
+def _is_gpu(plan: Strategy) -> bool:
+    return any(item.key == plan.accelerator and item.kind is AcceleratorKind.GPU for item in hardware())
+
+
+def _graph_sizes(plan: Strategy) -> list[int]:
+    """1, 2, 4 and every eighth batch size up to the limit."""
+    return [size for size in (1, 2, 4, *range(8, plan.max_sequences + 8, 8)) if size <= max(plan.max_sequences, 1)]
 
 
 def _room_for_prompt(plan: Strategy) -> int:
@@ -54,6 +67,7 @@ def _sglang(plan: Strategy) -> list[object]:
     words += ["--chunked-prefill-size", plan.batched_tokens if plan.chunked_prefill else -1]
     words += ["--mem-fraction-static", "0.88", "--schedule-policy", plan.scheduling]
     words += [] if plan.prefix_caching else ["--disable-radix-cache"]
+    words += ["--cuda-graph-max-bs-decode", plan.max_sequences] if _is_gpu(plan) else []
     method = {"W8A8": "w8a8_int8", "FP8": "fp8", "NVFP4": "modelopt_fp4"}.get(plan.weight_format)
     words += ["--quantization", method] if method else []
     words += ["--kv-cache-dtype", "fp8_e5m2"] if plan.kv_format == "FP8" else []

@@ -4,6 +4,7 @@ from planners.baseline import baseline_of, bottleneck_of
 from planners.candidates import Searched, candidate_at
 from planners.choose import choose, frontier
 from planners.explain import binding_of, ruled_out_of, sensitivity_of, verdict_of
+from planners.finalists import with_simulation
 from planners.launch import launch_arguments
 from planners.relax import relaxations_of
 from planners.search import Facts, search
@@ -29,6 +30,7 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
     picked = (*choice.met, *choice.possible) if trusted else ()
     chosen = tuple(candidate_at(searched, flat) for flat in picked)
     baseline = baseline_of(request, searched, _same_hardware(facts.pools, chosen), facts.prices)
+    chosen = (*(with_simulation(searched, candidate) for candidate in chosen[:1]), *chosen[1:])
     # What runs today is worth a line only where nothing beats it.
     chosen = (*chosen[:1], *(candidate for candidate in chosen[1:] if candidate.strategy != baseline.strategy))
     relaxations = () if chosen else relaxations_of(request, facts, searched)

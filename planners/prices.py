@@ -77,13 +77,14 @@ def cheapest(offers: Sequence[Offer], per_replica: int, replicas: int) -> Rent |
     A replica stays within one instance; only one larger than a node spans several whole nodes.
     """
     best: Rent | None = None
+    largest = max((offer.count for offer in offers), default=0)
     for offer in offers:
         whole = offer.count // per_replica
-        if not whole and (offer.count < _NODE or per_replica % offer.count):
+        if not whole and (per_replica <= largest or offer.count < _NODE or per_replica % offer.count):
             continue
         instances = -(-replicas // whole) if whole else replicas * (per_replica // offer.count)
         rent = Rent(offer.usd_per_hour * instances, instances, offer)
-        if best is None or rent.usd_per_hour < best.usd_per_hour:
+        if best is None or (rent.usd_per_hour, instances) < (best.usd_per_hour, best.instances):
             best = rent
     return best
 

@@ -26,7 +26,7 @@ def plan_markdown(plan: Plan) -> str:
         _memory(plan),
         _launch(plan),
         _steps(plan),
-        _bullets("Hand-offs", list(plan.handoffs)),
+        _bullets("Hand-offs", [f"{item.peer}: {item.work}" for item in plan.handoffs]),
         _table("Frontier", plan.frontier, plan),
         _ruled_out(plan),
         _bullets("Assumed", [f"{item.name}: {item.value} ({item.why})" for item in plan.assumptions]),

@@ -2,7 +2,7 @@
 
 from schemas.command import Mode
 from schemas.delegation import Peer
-from schemas.plan import Candidate, Step, StepKind, Strategy
+from schemas.plan import Candidate, PlannedHandoff, Step, StepKind, Strategy
 
 _COMPRESSORS = {
     "GPTQ-INT4": "compress.llmcompressor",
@@ -61,23 +61,25 @@ def _step(name: str, phase: StepKind, executor: str, detail: str) -> Step:
 
 def handoffs_of(
     mode: Mode, chosen: tuple[Candidate, ...], max_loss: float, *, feasible: bool, host: bool
-) -> tuple[str, ...]:
-    """Which peers get work, and what: `peer: what`."""
-    found = []
+) -> tuple[PlannedHandoff, ...]:
+    """Which peers get work, what, and what they should deliver."""
+    found: list[tuple[Peer, str, tuple[str, ...]]] = []
     if feasible and chosen and not host:
         first = chosen[0].strategy
         machines = f"{first.replicas} x {first.count} {first.accelerator}"
-        found.append(f"{Peer.DEVOPS}: provide {machines} with {first.engine}, and report its address and its price")
+        found.append((Peer.DEVOPS, f"provide {machines} with {first.engine}", ("address", "price per hour")))
     if feasible and mode is Mode.DEPLOY:
-        found.append(f"{Peer.DEVOPS}: route the service's traffic by the rollout's shares")
+        found.append((Peer.DEVOPS, "route the service's traffic by the rollout's shares", ("routes",)))
     if any(candidate.prediction.quality_loss.high > max_loss for candidate in chosen):
-        found.append(f"{Peer.AI_ML}: evaluate the shortlisted formats on the users' own tasks")
+        found.append((Peer.AI_ML, "evaluate the shortlisted formats on the users' own tasks", ("task scores",)))
     if not feasible:
-        found.append(f"{Peer.AI_ML}: propose a smaller model that does the same work")
-        found.append(f"{Peer.FINE_TUNING}: say whether training can recover the quality that a smaller format loses")
+        found.append((Peer.AI_ML, "propose a smaller model that does the same work", ("model name",)))
+        work = "say whether training can recover the quality that a smaller format loses"
+        found.append((Peer.FINE_TUNING, work, ("estimate", "cost")))
     if host and feasible:
-        found.append(f"{Peer.SYSTEMS}: pin the engine's threads and set the governor before the final measurement")
-    return tuple(found)
+        work = "pin the engine's threads and set the governor before the final measurement"
+        found.append((Peer.SYSTEMS, work, ("settings",)))
+    return tuple(PlannedHandoff(peer=peer, work=work, deliverables=wanted) for peer, work, wanted in found)
 
 
 def undo_of(baseline: Candidate, chosen: tuple[Candidate, ...]) -> str:

@@ -6,6 +6,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from schemas.base import Record
 from schemas.command import Mode
+from schemas.delegation import Peer
 from schemas.evidence import Estimate
 
 
@@ -39,8 +40,12 @@ class Strategy(Record):
         """A short name for people and for the wire: `llama.cpp Q5_K_M+imatrix, 2 threads, 8 slots`."""
         quant = self.weight_format + ("+imatrix" if self.importance_matrix else "")
         gpus = f"{self.replicas}x{self.count}x{self.accelerator}"
-        place = f"{self.threads} threads" if self.accelerator == "host" else gpus
-        return f"{self.engine} {quant}, {place}, {self.max_sequences} slots"
+        place = _counted(self.threads, "thread") if self.accelerator == "host" else gpus
+        return f"{self.engine} {quant}, {place}, {_counted(self.max_sequences, 'slot')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Memory(Record):
@@ -139,6 +144,14 @@ class Step(Record):
     detail: str
 
 
+class PlannedHandoff(Record):
+    """Work for a peer agent, and what it should deliver."""
+
+    peer: Peer
+    work: str
+    deliverables: tuple[str, ...]
+
+
 class PlannedWorkload(Record):
     """The traffic the plan was made for. Tokens per request, requests per second."""
 
@@ -175,7 +188,7 @@ class Plan(Record):
     sensitivity: tuple[Sensitivity, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     steps: tuple[Step, ...] = ()
-    handoffs: tuple[str, ...] = ()
+    handoffs: tuple[PlannedHandoff, ...] = ()
     launch: tuple[str, ...] = ()
     """Engine arguments of the first choice."""
     undo: str = ""

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from schemas.artifact import Artifact
 from schemas.base import Record
+from schemas.delegation import HandoffOutcome
 from schemas.evidence import Estimate
 from schemas.hardware import HostFacts
 from schemas.measurement import GateDecision, LoadReport
@@ -101,6 +102,7 @@ class Report(Record):
     plan: Plan
     cost: Cost
     assumptions: tuple[Assumption, ...]
+    handoffs: tuple[HandoffOutcome, ...]
     artifacts: tuple[Artifact, ...]
     plots: tuple[str, ...]
     reproduce: tuple[str, ...]

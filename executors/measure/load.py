@@ -27,13 +27,14 @@ OnLevel = Callable[[LoadLevel], Awaitable[None]]
 async def measure(
     endpoint: Endpoint, prompts: Sequence[Prompt], spec: LoadSpec, *, strategy: str, rows: Path, on_level: OnLevel
 ) -> LoadReport:
-    """Warm up, run every level, append each request to `rows` (JSON lines), call `on_level` after each level.
+    """Warm up, run every level, write each request to `rows` (JSON lines), call `on_level` after each level.
 
     `prompts` are token ids, used in turn; each asks for exactly `spec.output_tokens` tokens, greedily.
     """
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept connection may be closing at the server
     levels = []
+    rows.unlink(missing_ok=True)  # an attempt that was cut short may have left some
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         client = _Client(session, endpoint, prompts, spec.output_tokens)
         for _ in range(spec.warmup_requests):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from handlers.markdown.text import figure, table
+from handlers.optimization.delegate import told
 from schemas.artifact import Artifact
 from schemas.measurement import LoadLevel, LoadReport
 from schemas.report import Comparison, Report
@@ -29,6 +30,8 @@ def _parts(report: Report) -> Iterator[str]:
         yield "## Plots\n\n" + "\n".join(f"![{name.removesuffix('.svg')}]({name})" for name in report.plots)
     yield "## Predicted against measured\n\n" + _comparisons(report)
     yield "## Load, level by level\n\n" + _levels(report)
+    if report.handoffs:
+        yield "## Handed to others\n\n" + _bullets(told(report.handoffs))
     yield "## Cost\n\n" + escape(report.cost.sentence, 600)
     yield (
         "## Conditions and assumptions\n\n"

@@ -40,6 +40,7 @@ class Stage:
 class Bench:
     """What a job has at hand once it is prepared."""
 
+    agent: str
     command: OptimizeInference
     job: JobContext
     workshop: Workshop

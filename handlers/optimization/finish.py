@@ -1,61 +1,85 @@
 """Trials in, report out: which strategy is recommended, whether every limit was met, and the files that say so."""
 
+from dataclasses import dataclass
+
 from executors.compress.gguf import PLAIN
 from handlers.markdown.report import report_markdown
 from handlers.optimization import plots
 from handlers.optimization.bench import Bench
 from handlers.optimization.cost import cost_of
+from handlers.optimization.delegate import after_run, hand_off
 from handlers.optimization.trial import compare_load, run_name
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines
+from schemas.delegation import HandoffOutcome
 from schemas.measurement import GateVerdict, LoadReport
 from schemas.plan import Plan
-from schemas.report import Report, Trial, TrialOutcome
+from schemas.report import Comparison, Report, Trial, TrialOutcome
 from schemas.status import JobState
 
 
-async def finish(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], *, left: Plan) -> Report:
-    """The report, written as `report.json`, `report.md` and plots into the job's directory."""
-    return await bench.job.step("report", Report, lambda: _write(bench, plan, baseline, trials, left))
+@dataclass(frozen=True)
+class Findings:
+    """All that a run found out."""
+
+    plan: Plan
+    """As it was before anything was measured."""
+    baseline: LoadReport
+    trials: tuple[Trial, ...]
+    left: Plan
+    """As it was when the trials ended: what it would still try, was not tried."""
+
+    @property
+    def baseline_comparisons(self) -> tuple[Comparison, ...]:
+        """The untouched model, predicted against measured."""
+        return compare_load(self.plan.baseline, self.baseline)
 
 
-async def _write(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], left: Plan) -> Report:
+async def finish(bench: Bench, found: Findings) -> Report:
+    """The report, written as `report.json`, `report.md` and plots into the job's directory; peers are asked before."""
+    wanted = tuple(after_run(found.trials, found.baseline_comparisons))
+    outcomes = await hand_off(bench.job, bench.agent, bench.command.model, wanted)
+    return await bench.job.step("report", Report, lambda: _write(bench, found, outcomes))
+
+
+async def _write(bench: Bench, found: Findings, outcomes: tuple[HandoffOutcome, ...]) -> Report:
     directory = bench.job.directory
-    report = compose(bench, plan, baseline, trials, left)
-    drawn = plots.draw(directory, baseline, trials, bench.command.constraints.max_quality_loss)
-    report = report.model_copy(update={"plots": drawn})
-    (directory / "plan.json").write_text(plan.model_dump_json(indent=1))
+    drawn = plots.draw(directory, found.baseline, found.trials, bench.command.constraints.max_quality_loss)
+    report = compose(bench, found).model_copy(update={"plots": drawn, "handoffs": outcomes})
+    (directory / "plan.json").write_text(found.plan.model_dump_json(indent=1))
     (directory / "report.json").write_text(report.model_dump_json(indent=1))
     (directory / "report.md").write_text(report_markdown(report))
     return report
 
 
-def compose(bench: Bench, plan: Plan, baseline: LoadReport, trials: tuple[Trial, ...], left: Plan) -> Report:
-    """The report without its plots."""
+def compose(bench: Bench, found: Findings) -> Report:
+    """The report without plots and hand-offs."""
+    trials, baseline = found.trials, found.baseline
     best = recommended(trials)
     load = best.load if best and best.load else baseline
-    cost = cost_of(best.candidate if best else plan.baseline, load)
+    cost = cost_of(best.candidate if best else found.plan.baseline, load)
     limits = lines(bench.command, load, best.gate if best else None, cost)
     met = all(line.met for line in limits)
     return Report(
         job=bench.job.job,
         model=bench.command.model,
         state=JobState.COMPLETED if met else JobState.NOT_MET,
-        sentence=_sentence(best, baseline, load, [line.name for line in limits if not line.met]),
+        sentence=_sentence(best, len(trials), baseline, load, [line.name for line in limits if not line.met]),
         actions=_actions(bench, best),
         lines=limits,
         before_after=before_after(baseline, load) if best else (),
         chosen=best.candidate.strategy.label if best else None,
         hash=f"inf_opt_v{trials.index(best) + 1}" if best else "inf_opt_v0",
         host=bench.host,
-        conditions=_conditions(bench, load),
+        conditions=(*_expected(found.plan), *_conditions(bench, load)),
         baseline=baseline,
-        baseline_comparisons=compare_load(plan.baseline, baseline),
+        baseline_comparisons=found.baseline_comparisons,
         baseline_note=_baseline_note(bench.made.source_format),
         trials=trials,
-        not_tried=_not_tried(left, trials, bench.workshop.effort.trials),
-        plan=plan,
+        not_tried=_not_tried(found.left, trials, bench.workshop.effort.trials),
+        plan=found.plan,
         cost=cost,
-        assumptions=plan.assumptions,
+        assumptions=found.plan.assumptions,
+        handoffs=(),
         artifacts=tuple(trial.artifact for trial in trials if trial.artifact),
         plots=(),
         reproduce=("inferwright serve", f"inferwright send {bench.job.directory}/command.json"),
@@ -72,10 +96,11 @@ def recommended(trials: tuple[Trial, ...]) -> Trial | None:
     )
 
 
-def _sentence(best: Trial | None, baseline: LoadReport, load: LoadReport, missed: list[str]) -> str:
+def _sentence(best: Trial | None, tried: int, baseline: LoadReport, load: LoadReport, missed: list[str]) -> str:
     verdict = f"It does not meet {', '.join(missed)}." if missed else "Every limit was met."
     if best is None or best.gate is None:
-        return f"No candidate passed the quality gate: keep the baseline. {verdict}"
+        why = "No candidate passed the quality gate and was served" if tried else "There was no candidate to try"
+        return f"{why}: keep the baseline. {verdict}"
     before, after = capacity(baseline).throughput_rps.value, capacity(load).throughput_rps.value
     slow, fast = arrivals(baseline), arrivals(load)
     latency = ""
@@ -113,6 +138,11 @@ def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
         serve,
         "Measure again on the machine that will serve it: these figures hold for this host and this load only.",
     )
+
+
+def _expected(plan: Plan) -> tuple[str, ...]:
+    """What the planner said beforehand, where it held out no hope."""
+    return () if plan.feasible else (f"Predicted before anything was measured: {plan.verdict}",)
 
 
 def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:

@@ -4,44 +4,61 @@ from dataclasses import replace
 
 from handlers.context import JobContext
 from handlers.optimization.bench import Bench, Stage
-from handlers.optimization.finish import finish
+from handlers.optimization.finish import Findings, finish
 from handlers.optimization.prepare import prepare
 from handlers.optimization.trial import attempt, compare_load, run_name, weights_name
 from handlers.optimization.verdict import capacity
-from handlers.workshop import Workshop
+from handlers.services import Services
 from planners.corrections import Corrections
 from planners.plan import Facts, plan
-from schemas.command import OptimizeInference
+from schemas.command import OptimizeInference, Performance
 from schemas.measurement import LoadReport
 from schemas.plan import Candidate, Plan, StepKind, Strategy
 from schemas.report import Comparison, Report, Trial, TrialOutcome
 
+SUSTAINABLE = 0.5
+"""Share of the measured baseline's capacity at which arrivals are planned where no plan meets what was asked."""
 WORTH_TRYING = 1.05
 """Once a strategy has met every limit, another is tried only if it promises this much more throughput."""
 
 
-async def optimize(command: OptimizeInference, job: JobContext, workshop: Workshop) -> Report:
+async def optimize(command: OptimizeInference, job: JobContext, services: Services) -> Report:
     """Carry the command out on this machine.
 
     Raises:
         AgentError: where the job cannot go on; a candidate that fails does not raise.
     """
-    bench, facts = await prepare(command, job, workshop)
+    bench, facts = await prepare(command, job, services)
+    effort = services.workshop.effort
     first = plan(command, facts)
     baseline = await job.step("baseline", LoadReport, lambda: _baseline(bench, first))
     facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
     trials: list[Trial] = []
-    current = plan(command, facts)
-    while len(trials) < workshop.effort.trials:
+    current = _plan(command, facts, baseline)
+    while len(trials) < effort.trials:
         candidate = _next(current, trials)
         if candidate is None:
             break
         number = len(trials) + 1
-        stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / workshop.effort.trials)
+        stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / effort.trials)
         trials.append(await attempt(bench, candidate, first.workload, stage))
         facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
-        current = plan(command, facts)
-    return await finish(bench, first, baseline, tuple(trials), left=current)
+        current = _plan(command, facts, baseline)
+    return await finish(bench, Findings(first, baseline, tuple(trials), current))
+
+
+def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Plan:
+    """The plan for what was asked; where nothing is predicted to meet it, for the best that this host can do.
+
+    A prediction is no reason not to measure: the most promising strategies are tried, and the verdict is held against
+    what was asked all the same.
+    """
+    asked = plan(command, facts)
+    if asked.chosen:
+        return asked
+    sustainable = SUSTAINABLE * capacity(baseline).throughput_rps.value
+    workload = command.workload.model_copy(update={"request_rate": sustainable})
+    return plan(command.model_copy(update={"targets": Performance(), "workload": workload}), facts)
 
 
 async def _baseline(bench: Bench, first: Plan) -> LoadReport:

@@ -9,6 +9,7 @@ from executors.worker import Workbench
 from handlers.context import JobContext
 from handlers.optimization.advice import facts, from_file
 from handlers.optimization.bench import Bench
+from handlers.services import Services
 from handlers.workshop import Workshop
 from planners.plan import Facts
 from schemas.artifact import Artifact
@@ -19,12 +20,13 @@ from schemas.hardware import HostFacts
 BASE = "F16"
 
 
-async def prepare(command: OptimizeInference, job: JobContext, workshop: Workshop) -> tuple[Bench, Facts]:
+async def prepare(command: OptimizeInference, job: JobContext, services: Services) -> tuple[Bench, Facts]:
     """The workbench of a job, and the facts that its first plan stands on.
 
     Raises:
         AgentError: `unknown_model`, `unreadable_model`, `toolchain_missing`, `disk_full`.
     """
+    workshop = services.workshop
     (job.directory / "logs").mkdir(exist_ok=True)
     (job.directory / "command.json").write_text(command.model_dump_json(exclude_unset=True, indent=1))
     source = find(command.model, workshop)
@@ -35,6 +37,7 @@ async def prepare(command: OptimizeInference, job: JobContext, workshop: Worksho
     tool = Workbench(tools, 1, job.directory / "logs" / "base.log")
     made = await job.step("base", Artifact, lambda: quantize(source, BASE, base, importance=None, bench=tool))
     bench = Bench(
+        agent=services.agent,
         command=command,
         job=job,
         workshop=workshop,

@@ -95,7 +95,7 @@ class Subject:
     accelerator: str
     traits: tuple[str, ...] = ()
 
-    def keys(self) -> tuple[str, ...]:
+    def effects(self) -> tuple[str, ...]:
         """Names of all effects that apply, general ones first."""
         names = [
             f"engine={self.engine}",
@@ -147,7 +147,7 @@ class Calibration:
 
     def parameters(self, subjects: list[Subject]) -> Parameters:
         """Parameters of `subjects`, arrays of shape (len(subjects),)."""
-        keys = [subject.keys() for subject in subjects]
+        keys = [subject.effects() for subject in subjects]
         values = []
         for name in PARAMETERS:
             known = self.effects.get(name, {})

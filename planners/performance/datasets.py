@@ -1,5 +1,6 @@
 """Mean lengths and limits of the data sets that benchmark suites send, from their published rules."""
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -37,10 +38,5 @@ def dataset_of(row: dict[str, str]) -> DataSet | None:
         return DATASETS["405b"]
     if "cnn" in text:
         return DATASETS["cnn-gptj" if "gptj" in model or "gpt-j" in model else "cnn-llama"]
-    if "gsm8k" in text or "mbxp" in text:
-        return DATASETS["mixed"]
-    if "orca" in text:
-        return DATASETS["openorca"]
-    if "deepseek" in model:
-        return DATASETS["deepseek"]
-    return DATASETS["sharegpt"] if "sharegpt" in text else None
+    name = next((name for name, data in DATASETS.items() if re.search(data.pattern, text)), None)
+    return DATASETS["deepseek"] if name is None and "deepseek" in model else DATASETS[name] if name else None

@@ -31,6 +31,10 @@ _ENGINES = (
 )
 
 
+_GROUPED_KERNELS = 7
+"""TensorRT-LLM 0.7 brought decoding kernels for grouped queries; before, each head read its own copy of the cache."""
+
+
 def engine_of(framework: str, *, suite: bool = False) -> str:
     """Our name of the engine that a benchmark calls `framework`; systems tuned for a suite are a variant."""
     text = framework.lower()
@@ -39,7 +43,7 @@ def engine_of(framework: str, *, suite: bool = False) -> str:
         return f"{name}/mlperf"
     version = re.search(r"(\d+)\.(\d+)", text)
     if name == "tensorrt-llm" and version and int(version[1]) == 0:
-        return f"{name}/static"
+        return f"{name}/{'2023' if int(version[2]) < _GROUPED_KERNELS else 'static'}"
     if name == "vllm" and version and int(version[1]) == 0 and int(version[2]) < 6:  # noqa: PLR2004 - V1 scheduler era
         return f"{name}/early"
     if name in {"tensorrt-llm", "vllm"} and version is None:

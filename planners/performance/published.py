@@ -1,4 +1,4 @@
-"""A row of a published benchmark, as text, in; the conditions it was measured under out: model, layout, load, metric."""
+"""A row of a published benchmark in, as text; what it was measured under out: model, layout, load, metric."""
 
 import re
 from dataclasses import dataclass
@@ -95,9 +95,12 @@ def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) 
     device = _variant(accelerator, row)
     count = int(_number(row["accel_count"], _ONE))
     weight, cell = _formats(row["precision"], engine, device, row["model"])
-    tp, pp, replicas = _shape(row, engine, count, device, model, weight)
+    size = model.parameters * formats()[weight].bits / 8e9
+    tp, pp, replicas = _shape(row, engine, count, device.memory_gb, size)
     length, output = _lengths(row, name, data)
     regime, batch = _load(row, name, engine, data)
+    if engine == "tensorrt-llm" and regime is Regime.QUEUED:
+        engine = "tensorrt-llm/queued"  # its own benchmark tool: no server, no client
     kind = "interactive" if "interactive" in name else "server"
     limits = data.limits.get(kind, data.limits["server"]) if data else (2.0, 0.2)
     if "link" not in row.get("note", "") and re.search(r";\s*PCIe", row.get("note", "")) and device.link_gbs > _PCIE:
@@ -175,10 +178,8 @@ def _formats(precision: str, engine: str, device: Accelerator, model: str) -> tu
     return found, "FP8" if low or (found == "FP8" and engine.endswith("/mlperf")) else "FP16"
 
 
-def _shape(
-    row: dict[str, str], engine: str, count: int, device: Accelerator, model: ModelFacts, weight: str
-) -> tuple[int, int, int]:
-    """Tensor and pipeline parallelism of one replica, and replicas.
+def _shape(row: dict[str, str], engine: str, count: int, memory: float, weights: float) -> tuple[int, int, int]:
+    """Tensor and pipeline parallelism of one replica, and replicas; `memory` and `weights` in gigabytes.
 
     A suite's vendors run as many replicas as memory allows; elsewhere the accelerators beyond `tp` are a pipeline.
     """
@@ -189,9 +190,8 @@ def _shape(
     if base in _LAYER_SPLIT:
         return 1, count, 1
     if engine.endswith("/mlperf"):
-        weights = model.parameters * formats()[weight].bits / 8e9
         need = 1
-        while need < count and weights > _WEIGHT_SHARE * need * device.memory_gb:
+        while need < count and weights > _WEIGHT_SHARE * need * memory:
             need *= 2
         need = min(need, count)
         return need, 1, max(count // need, 1)

@@ -103,7 +103,7 @@ async def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:
 def test_ctrl_c_in_the_middle_leaves_nothing(workshop: Workshop, tmp_path: Path) -> None:
     """SIGINT while weights are made or measured: exit 130, a sentence, no process and no half-written file."""
     assert workshop.cache == CACHE
-    environment = os.environ | {"INFERWRIGHT_CACHE": str(CACHE), "INFERWRIGHT_MAX_THREADS": "1"}
+    environment = os.environ | {"INFERWRIGHT_CACHE": str(CACHE), "INFERWRIGHT_EFFORT__MAX_THREADS": "1"}
     argv = [sys.executable, "-m", "cli.main", "demo", "--runs", str(tmp_path)]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as demo:  # noqa: S603
         assert demo.stderr is not None

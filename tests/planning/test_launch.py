@@ -9,8 +9,8 @@ from planners.launch import launch_arguments
 from planners.support import engines
 from schemas.plan import Strategy
 
-# As their documentation lists them: vLLM serve arguments, trtllm-serve options, SGLang server arguments,
-# text-generation-launcher, llama-server README, OpenVINO Model Server parameters, vLLM's Neuron plug-in.
+# As published: vLLM 0.32.0 engine/arg_utils.py, SGLang 0.5.23 arg_groups/fields, trtllm-serve options (1.2),
+# text-generation-launcher (3.3), llama-server README, OpenVINO Model Server parameters, vLLM's Neuron plug-in.
 PUBLISHED: dict[str, set[str]] = {
     "vllm": {
         "--tensor-parallel-size",
@@ -27,6 +27,7 @@ PUBLISHED: dict[str, set[str]] = {
         "--quantization",
         "--kv-cache-dtype",
         "--speculative-config",
+        "--compilation-config",
     },
     "tensorrt-llm": {
         "--tp_size",
@@ -46,6 +47,7 @@ PUBLISHED: dict[str, set[str]] = {
         "--chunked-prefill-size",
         "--mem-fraction-static",
         "--schedule-policy",
+        "--cuda-graph-max-bs-decode",
         "--disable-radix-cache",
         "--quantization",
         "--kv-cache-dtype",
@@ -119,6 +121,15 @@ def test_speculation_is_configured_as_json() -> None:
     """One JSON object, as vLLM reads it."""
     words = launch_arguments(Strategy(engine="vllm", weight_format="BF16", accelerator="L4", speculation="ngram"))
     assert json.loads(words[words.index("--speculative-config") + 1])["method"] == "ngram"
+
+
+def test_graphs_are_captured_up_to_the_batch_limit_on_gpus_only() -> None:
+    """A batch size without its graph pays for every launch again; a CPU has none."""
+    plan = Strategy(engine="vllm", weight_format="BF16", accelerator="L4", max_sequences=24)
+    words = launch_arguments(plan)
+    sizes = json.loads(words[words.index("--compilation-config") + 1])["cudagraph_capture_sizes"]
+    assert sizes == [1, 2, 4, 8, 16, 24]
+    assert "--compilation-config" not in launch_arguments(plan.model_copy(update={"accelerator": "Xeon-SPR"}))
 
 
 def test_llama_cpp_reserves_a_context_for_each_slot() -> None:

@@ -1,0 +1,57 @@
+"""What a plan or a run leaves for others: hand-offs to peer agents, asked once each, their answers folded back in."""
+
+from collections.abc import Iterator
+
+from handlers.context import JobContext
+from schemas.delegation import Handoff, HandoffContext, HandoffOutcome, Peer
+from schemas.measurement import GateVerdict
+from schemas.plan import PlannedHandoff
+from schemas.report import Comparison, Trial, TrialOutcome
+
+COMPONENT = "inference"
+
+
+async def hand_off(
+    job: JobContext, agent: str, model: str, wanted: tuple[PlannedHandoff, ...]
+) -> tuple[HandoffOutcome, ...]:
+    """Ask each peer and journal its answer; a peer that is absent is `unanswered` and holds nothing up."""
+    outcomes = []
+    for number, item in enumerate(wanted):
+        handoff = Handoff(
+            from_agent=agent,
+            to_agent=item.peer,
+            component=f"{COMPONENT}-{number}",
+            context=HandoffContext(job=job.job, model=model, reason=item.work),
+            deliverables_expected=item.deliverables,
+        )
+
+        async def ask(handoff: Handoff = handoff) -> HandoffOutcome:
+            return await job.hand_off(handoff)
+
+        outcomes.append(await job.step(f"handoff-{number}-{item.peer}", HandoffOutcome, ask))
+    return tuple(outcomes)
+
+
+def after_run(trials: tuple[Trial, ...], baseline: tuple[Comparison, ...]) -> Iterator[PlannedHandoff]:
+    """What the measurements ask of others: quality that is undecided or lost, a host slower than it should be."""
+    verdicts = {trial.gate.verdict for trial in trials if trial.gate}
+    if GateVerdict.UNDECIDED in verdicts:
+        work = "judge on the users' own tasks what perplexity leaves undecided"
+        yield PlannedHandoff(peer=Peer.AI_ML, work=work, deliverables=("task scores against the baseline",))
+    if trials and all(trial.outcome is TrialOutcome.MISSED_QUALITY for trial in trials):
+        work = "say whether training can recover the quality that every smaller format lost"
+        yield PlannedHandoff(peer=Peer.FINE_TUNING, work=work, deliverables=("recovered weights",))
+    slow = [item for item in baseline if item.metric == "throughput_rps" and item.measured.high < item.predicted.low]
+    for item in slow:
+        share = item.measured.value / item.predicted.value
+        work = f"find out why the untouched model reaches {share:.0%} of the throughput this host should give"
+        yield PlannedHandoff(peer=Peer.SYSTEMS, work=work, deliverables=("cause", "settings"))
+
+
+def told(outcomes: tuple[HandoffOutcome, ...]) -> tuple[str, ...]:
+    """Each hand-off with what became of it, for people."""
+    answers = (f": {item.answer}" if item.answer else "" for item in outcomes)
+    return tuple(
+        f"{item.handoff.to_agent}: {item.handoff.context.reason} ({item.state}{answer})"
+        for item, answer in zip(outcomes, answers, strict=True)
+    )
