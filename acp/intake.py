@@ -13,7 +13,7 @@ from acp.envelope import Envelope, Kind, classify
 from acp.headers import Headers
 from acp.ledger import Ledger
 from acp.outbox import DeadLetter, Outbox
-from acp.reply import Reply, answered, failed
+from acp.reply import Reply, accepted, answered, failed
 from acp.routes import Routes
 from acp.settings import Settings
 from acp.subjects import Subjects
@@ -98,9 +98,11 @@ class Intake:
         if route.starts_job(command):
             record = await self._acceptance.accept(envelope, sender, head)
             subject = self._subjects.status(record.job)
-            accepted = Accepted(accepted=record.job, state=record.state, status_subject=subject)
-            return answered(accepted, RespondFormat.STRUCTURED_JSON, record.job)  # the format is for what it comes to
-        return answered(await route.answer(command, sender), command.respond_format)
+            acceptance = Accepted(accepted=record.job, state=record.state, status_subject=subject)
+            return accepted(acceptance, record.job)
+        answer = await route.answer(command, sender)
+        text = route.markdown(answer) if command.respond_format is RespondFormat.MARKDOWN else None
+        return answered(answer, command.respond_format, text)
 
     async def _keep_status(self, envelope: Envelope, raw: bytes, head: Headers, sender: Sender) -> None:
         """Keep a peer's status where it names one of our jobs; others are only counted."""

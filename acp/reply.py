@@ -39,13 +39,18 @@ class Reply:
         return head
 
 
-def answered(answer: BaseModel, respond_format: RespondFormat, job: str | None = None) -> Reply:
-    """`answer` in the asked format: JSON of the model, or Markdown in a `markdown` key."""
+def accepted(answer: BaseModel, job: str) -> Reply:
+    """The acceptance of a job: JSON, whatever format is asked of what the job comes to."""
+    return Reply(answer.model_dump_json(exclude_none=True).encode(), status=202, job=job)
+
+
+def answered(answer: BaseModel, respond_format: RespondFormat, text: str | None = None) -> Reply:
+    """`answer` in the asked format: JSON of the model, or Markdown (`text` where there is one) in a `markdown` key."""
     body = answer.model_dump_json(exclude_none=True).encode()
     if respond_format is RespondFormat.MARKDOWN:
         plain = codec.decode_own(body)
-        body = codec.encode({"markdown": document(plain), "hash": plain.get("hash", "answer_v1")})
-    return Reply(body, status=202 if job else 200, job=job)
+        body = codec.encode({"markdown": text or document(plain), "hash": plain.get("hash", "answer_v1")})
+    return Reply(body)
 
 
 def timed_out(limit_s: float) -> Reply:

@@ -25,6 +25,9 @@ class Route(Protocol):
     def instant(self) -> bool:
         """Whether its answer needs no waiting for anything."""
 
+    def markdown(self, answer: BaseModel) -> str | None:
+        """The answer as the handler itself writes it for people; None leaves that to the wire."""
+
     def starts_job(self, command: Command) -> bool:
         """Whether this command takes time, so that it is accepted instead of answered."""
 

@@ -32,6 +32,8 @@ class Handler(Generic[C]):
     answer: Callable[[C, Services], Awaitable[BaseModel]] | None = None
     work: Callable[[C, JobContext, Services], Awaitable[Outcome]] | None = None
     starts_job: Callable[[C, Services], bool] = _never
+    markdown: Callable[[Any], str] | None = None
+    """How `answer`'s answer is written for people, where the plain list of its keys is not good enough."""
     instant: bool = False
     """Whether `answer` never waits for anything and takes microseconds."""
 
@@ -68,6 +70,10 @@ class Bound:
     def instant(self) -> bool:
         """Whether the answer needs no waiting."""
         return self.handler.instant
+
+    def markdown(self, answer: BaseModel) -> str | None:
+        """The answer as the handler writes it for people."""
+        return self.handler.markdown(answer) if self.handler.markdown else None
 
     def starts_job(self, command: Command) -> bool:
         """Whether this command is accepted instead of answered."""

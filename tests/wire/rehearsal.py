@@ -96,6 +96,7 @@ HANDLER = Handler(
     command=Rehearse,
     summary="Rehearses a job.",
     answer=answer,
+    markdown=lambda done: f"# Rehearsed {done.step} steps\n",
     work=work,
     starts_job=lambda command, _: not command.at_once,
 )

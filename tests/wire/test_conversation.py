@@ -96,7 +96,10 @@ async def test_the_agent_is_found_by_discovery(client: Client) -> None:
 
 @pytest.mark.usefixtures("agent")
 async def test_every_answer_can_be_markdown(client: Client) -> None:
-    """respond_format MARKDOWN puts a document into the body."""
+    """respond_format MARKDOWN puts a document into the body: the handler's own where it has one."""
     sent = await request(client, {"cmd": "PING", "respond_format": "MARKDOWN"}, AGENT)
 
+    own = await request(client, {"cmd": "REHEARSE", "at_once": True, "respond_format": "MARKDOWN"}, AGENT)
+
+    assert orjson.loads(own.reply)["markdown"] == "# Rehearsed 3 steps\n"
     assert orjson.loads(sent.reply)["markdown"] == "- pong: inference\\-optimization\\-specialist\n- hash: ping\\_v1\n"
