@@ -101,6 +101,18 @@ async def test_t04_t05_nasty_job_names_are_only_unknown(client: Client, name: st
     assert not [path for path in settings.runs_dir.rglob("*") if path.name != "accepted"]
 
 
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize("name", NASTY)
+async def test_t04_t05_t08_nasty_model_names_are_refused(client: Client, name: str, settings: Settings) -> None:
+    """As a model too: no shell word, flag, path or URL gets further than the look-up of names."""
+    command = {"cmd": "OPTIMIZE_INFERENCE", "model": name, "constraints": {"hardware": "4xA100-80GB"}}
+    with pytest.raises(AgentError) as refused:
+        await request(client, command, AGENT)
+
+    assert refused.value.code in {"unknown_model", "invalid_command", "unsafe_model"}
+    assert not [path for path in settings.runs_dir.rglob("*") if path.name != "accepted"]
+
+
 def test_t09_a_sender_has_a_rate() -> None:
     """A burst up to the rate, then rate_limited; other senders are not touched."""
     rate = Rate(3)
