@@ -1,20 +1,10 @@
 """JSON values in, Markdown for people out; text from outside is escaped, so that it stays text."""
 
-import re
+from schemas.text import escape
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 LONGEST = 2000
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~-])")
-_LINKS = re.compile(r"(?i)\b(https?|javascript|data|ftp|mailto|www)([:.])")
-
-
-def escape(text: str) -> str:
-    """`text` with nothing left that a terminal or a Markdown reader would act on."""
-    plain = _CONTROL.sub(" ", text)
-    cut = plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + "…"
-    return _SPECIAL.sub(r"\\\1", _LINKS.sub("\\1\u2060\\2", cut).replace("&", "&amp;"))
 
 
 def document(value: dict[str, Json]) -> str:
@@ -48,4 +38,4 @@ def _items(items: list[Json], level: int) -> list[str]:
 def _plain(item: Json) -> str:
     if item is None or item in ([], {}):
         return "none"
-    return escape(item) if isinstance(item, str) else escape(str(item))
+    return escape(item, LONGEST) if isinstance(item, str) else escape(str(item), LONGEST)

@@ -27,6 +27,7 @@ app.add_typer(toolchains, name="toolchain")
 Names = Annotated[list[str], typer.Argument(help="Names, as `inferwright toolchain list` shows them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Runs = Annotated[Path, typer.Option(help="Where jobs keep their files.")]
+MaybeNats = Annotated[str | None, typer.Option("--nats", help="URLs of NATS servers, separated by commas.")]
 Nats = Annotated[
     str, typer.Option(envvar="INFERWRIGHT_NATS_URLS", help="URLs of the NATS servers, separated by commas.")
 ]
@@ -44,12 +45,13 @@ def demo(runs: Runs = RUNS) -> None:
 
 
 @app.command(epilog="Example: **inferwright serve --nats nats://127.0.0.1:4222**")
-def serve(nats: Nats = NATS, runs: Runs = RUNS) -> None:
-    """Run the agent on a NATS server with JetStream until Ctrl-C or SIGTERM."""
+def serve(nats: MaybeNats = None, runs: Runs = RUNS) -> None:
+    """Run the agent until Ctrl-C or SIGTERM, on a NATS server with JetStream; without one, on a broker of its own."""
     from acp.settings import Settings  # noqa: PLC0415
     from cli.serve import serve as run_agent  # noqa: PLC0415
 
-    _run(run_agent(Settings(nats_urls=nats, runs_dir=runs)))
+    settings = Settings(runs_dir=runs)
+    _run(run_agent(settings.model_copy(update={"nats_urls": tuple(nats.split(","))}) if nats else settings))
 
 
 @app.command(epilog="Example: **inferwright send examples/optimize.json**")

@@ -6,6 +6,7 @@ from handlers.optimization.delegate import hand_off, told
 from handlers.optimization.loop import optimize
 from handlers.registry import Handler
 from handlers.services import Services
+from planners.render import plan_markdown
 from schemas.command import Mode, OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome
@@ -53,4 +54,5 @@ HANDLER = Handler(
     answer=answer,
     work=work,
     starts_job=starts_job,
+    markdown=plan_markdown,
 )

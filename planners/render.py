@@ -1,14 +1,10 @@
-"""A plan in, Markdown for people out: the verdict first. Names from outside are escaped and cut here, and only here."""
-
-import re
+"""A plan in, Markdown for people out: the verdict first."""
 
 from schemas.evidence import Estimate
 from schemas.plan import Candidate, Plan
+from schemas.text import code, escape
 
 _MAX_TEXT = 400
-_MARKED = re.compile(r"([\\`*{}\[\]<>#|~!])")
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+")
-_ESCAPE_SEQUENCES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_])")
 _TRIALS = 12
 _MARK = " (with the others so marked)"
 _REASONS = 16
@@ -36,15 +32,8 @@ def plan_markdown(plan: Plan) -> str:
 
 
 def safe(text: str) -> str:
-    """`text` on one line, without control characters, its Markdown signs escaped, cut to a bearable length."""
-    plain = _UNSEEN.sub(" ", _ESCAPE_SEQUENCES.sub("", text)).strip()
-    cut = plain if len(plain) <= _MAX_TEXT else plain[: _MAX_TEXT - 1] + "…"
-    return _MARKED.sub(r"\\\1", cut)
-
-
-def _code(text: str) -> str:
-    """`text` as code on one line: backticks cannot be escaped there, so they go."""
-    return f"`{_UNSEEN.sub(' ', _ESCAPE_SEQUENCES.sub('', text)).replace('`', chr(39))}`"
+    """`text` as Markdown shows it letter by letter, on one line, cut to a bearable length."""
+    return escape(text, _MAX_TEXT)
 
 
 def _conditions(plan: Plan) -> str:
@@ -137,7 +126,7 @@ def _launch(plan: Plan) -> str:
     if not plan.launch:
         return ""
     engine = plan.chosen[0].strategy.engine if plan.chosen else ""
-    return f"## Arguments for {safe(engine)}\n\n{_code(' '.join(plan.launch))}"
+    return f"## Arguments for {safe(engine)}\n\n{code(' '.join(plan.launch), 2000)}"
 
 
 def _steps(plan: Plan) -> str:

@@ -5,17 +5,24 @@ import re
 LONGEST = 200
 """Characters of a name or a sentence from outside that anyone gets to see, unless a caller says otherwise."""
 
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-"""Terminal sequences, control characters, and marks that change the direction of text or hide in it."""
-SPECIAL = re.compile(r"([\\`*\[\]<>|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|^\d+(?=[.)]))")
+SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_])")
+"""Terminal control sequences (ECMA-48)."""
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+")
+"""Control characters, and marks that change the direction of text or hide in it."""
+SPECIAL = re.compile(r"([\\`*\[\]<>|~]|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|^\d+(?=[.)]))")
 """What Markdown acts on: anywhere, at the edge of a word, or at the start of a line; text here is one line."""
 LINK = re.compile(r"(?i)\b(https?|javascript|data|ftp|mailto|www)([:.])")
 
 
 def plain(text: str, longest: int = LONGEST) -> str:
     """`text` without control characters, cut to `longest` characters: safe in a log line or on a terminal."""
-    clean = CONTROL.sub(" ", text[: 4 * longest])
+    clean = UNSEEN.sub(" ", SEQUENCE.sub("", text[: 4 * longest])).strip()
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+def code(text: str, longest: int = LONGEST) -> str:
+    """`text` as code on one line: backticks cannot be escaped there, so they become quotation marks."""
+    return f"`{plain(text, longest).replace('`', chr(39))}`"
 
 
 def escape(text: str, longest: int = LONGEST) -> str:

@@ -16,12 +16,13 @@ from acp import headers
 from acp.bridge.app import Bridge
 from acp.bridge.guard import Rate
 from acp.logs import redact
-from acp.markdown import document, escape
+from acp.markdown import document
 from acp.service import Service
 from acp.settings import Settings
 from cli.send import request
 from executors.broker import Broker
 from schemas.error import AgentError
+from schemas.text import escape
 
 Start = Callable[[Settings], AbstractAsyncContextManager[Service]]
 ROOT = Path(__file__).parents[2]
