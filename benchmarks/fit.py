@@ -39,6 +39,7 @@ BASE = {
     "reduce_us": 10.0,
     "link": 0.5,
     "first_us": 3000.0,
+    "client_us": 10000.0,
     "eager_us": 60.0,
     "read_us": 1.0,
     "kernel_step": 1.0,
@@ -76,6 +77,7 @@ APPLIES = {
     "reduce_us": {"engine", "variant", "family", "trait"},
     "link": {"engine", "family", "trait"},
     "first_us": _WHO | {"engine|family", "variant|trait"},
+    "client_us": {"engine", "variant", "engine|family"},
     "eager_us": _WHO | {"engine|family"},
     "read_us": _WHO,
     "kernel_step": {"engine", "variant", "trait", "engine|format", "engine|family", "engine|trait", "variant|trait"},
@@ -90,7 +92,7 @@ BASE_WIDTH = 0.7
 SHARES = frozenset({"bandwidth", "cache", "prefill", "decode", "link", "fill", "load"})
 SHARE_WIDTH = 0.12
 """Efficiencies of an engine that nobody measured stay near what is usual, and below one."""
-WIDE = {"first_us": 2.5}
+WIDE = {"client_us": 2.0, "first_us": 1.5}
 """Parameters that differ by an order of magnitude between a bare loop and a server behind a network."""
 MEASURED = 0.4
 """Width of the priors of what multiplies measured kernels, over the others'."""

@@ -2,7 +2,6 @@
 
 import sys
 
-from planners.render import plan_markdown
 from rich.console import Console
 from rich.markdown import Markdown
 
@@ -10,6 +9,7 @@ from acp.envelope import classify
 from acp.intake import validated
 from cli.places import workshop
 from handlers.optimization.advice import advise
+from planners.render import plan_markdown
 from schemas.command import OptimizeInference
 from schemas.error import ERRORS, AgentError, ErrorCode
 

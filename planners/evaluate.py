@@ -50,7 +50,7 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
     memory = footprint(model, space, traffic)
     count = len(space.groups)
     cells, columns = space.group.size, space.batches.size
-    prompt, busy = np.full((cells, 1), _NEVER_S), np.full((cells, 1), _NEVER_S)
+    prompt, busy, alone = (np.full((cells, 1), _NEVER_S) for _ in range(3))
     tpot, step = np.full((cells, columns), _NEVER_S), np.full((cells, columns), _NEVER_S)
     rate = np.full((cells, columns), 1e-9)
     sds = np.full((3, count), 0.3)
@@ -65,10 +65,12 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
         key = (group.engine, group.accelerator.key, group.weight_format, group.kv_format)
         if key not in known:
             known[key] = _speeds_of(model, space, traffic, group, rows)
-        tpot[rows], step[rows], rate[rows], prompt[rows], busy[rows], sds[:, index] = known[key]
+        tpot[rows], step[rows], rate[rows], prompt[rows], busy[rows], alone[rows], sds[:, index] = known[key]
         evidence[index] = Evidence.CALIBRATED
     passes = np.ceil(traffic.input_tokens / space.batched_tokens)[:, None] * (space.chunked[:, None] == 1)
-    replica = Replica(space.batches.astype(np.float64), tpot, step, rate, prompt, busy, passes, traffic.output_tokens)
+    replica = Replica(
+        space.batches.astype(np.float64), tpot, step, rate, prompt, busy, alone, passes, traffic.output_tokens
+    )
     quality = tuple(
         _quality(model, group.weight_format, group.kv_format, importance=group.importance_matrix)
         for group in space.groups
@@ -92,7 +94,7 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
     columns = space.batches.size
     shape = (settings.shape[1], columns)
     tpot, step, rate = np.empty(shape), np.empty(shape), np.empty(shape)
-    prompt, busy = np.empty((shape[0], 1)), np.empty((shape[0], 1))
+    prompt, busy, alone = (np.empty((shape[0], 1)) for _ in range(3))
     sds = np.zeros(3)
     for cached in np.unique(prefix):
         here = prefix == cached
@@ -117,15 +119,17 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
         batch = layout.batch.astype(np.float64)
         together = np.clip(np.floor(tokens / read), 1.0, _MOST_PROMPTS)
         passes = bench.prefill(together, np.full_like(batch, read)) / together
+        lone = bench.prefill(np.ones_like(batch), np.full_like(batch, read))
         steps = bench.step(batch, np.full_like(batch, traffic.input_tokens + traffic.output_tokens / 2))
         grid = (unique.shape[1], columns)
         tpot[here] = found.tpot_ms.reshape(grid)[inverse] / 1e3
         rate[here] = found.output_tok_s.reshape(grid)[inverse]
         prompt[here] = found.ttft_ms.reshape(grid)[inverse][:, :1] / 1e3
         busy[here] = passes.reshape(grid)[inverse][:, :1]
+        alone[here] = lone.reshape(grid)[inverse][:, :1]
         step[here] = steps.reshape(grid)[inverse]
         sds = np.array([found.ttft_log_sd[0], found.tpot_log_sd[0], found.output_log_sd[0]])
-    return tpot, step, rate, prompt, busy, sds
+    return tpot, step, rate, prompt, busy, alone, sds
 
 
 def _speculated(space: Space, replica: Replica) -> Replica:

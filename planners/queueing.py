@@ -28,8 +28,8 @@ class Replica:
     """One replica of each cell by batch: `batches` (B,); `tpot_s`, `step_s`, `tokens_s` (C, B); the others (C, 1).
 
     `tpot_s` seconds per token in a closed loop, `step_s` of one decoding step alone, `tokens_s` output tokens per
-    second, `prompt_s` seconds of an idle engine's first token, `busy_s` seconds that a prompt takes from the others,
-    `passes` engine iterations that a prompt shares.
+    second, `prompt_s` seconds of an idle engine's first token, `busy_s` and `alone_s` seconds that a prompt
+    takes from the others in a shared pass and in one of its own, `passes` engine iterations that a prompt shares.
     """
 
     batches: Floats
@@ -38,6 +38,7 @@ class Replica:
     tokens_s: Floats
     prompt_s: Floats
     busy_s: Floats
+    alone_s: Floats
     passes: Floats
     output: int
 
@@ -130,7 +131,7 @@ def closed_loop(replica: Replica, always_open: Floats) -> Latency:
 def _pass_s(replica: Replica, load: Floats) -> Floats:
     """Seconds that a prompt takes from the others, (C, 1): alone in its pass when quiet, shared with more when busy."""
     use = np.clip(load.min(axis=1, keepdims=True), 0.0, 1.0)
-    return np.asarray((1 - use) * replica.prompt_s + use * replica.busy_s)
+    return np.asarray((1 - use) * replica.alone_s + use * replica.busy_s)
 
 
 def _crowded(replica: Replica, step: Floats, held: Floats, bunched: Floats, *, load: Floats, z: float) -> Floats:

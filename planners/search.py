@@ -104,7 +104,7 @@ def within_fixed_limits(searched: Searched) -> Searched:
             replica,
             **{
                 name: getattr(replica, name)[keep]
-                for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "passes")
+                for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "alone_s", "passes")
             },
         ),
         footprint=replace(memory, **{name: getattr(memory, name)[keep] for name in memory.__dataclass_fields__}),

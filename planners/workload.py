@@ -7,6 +7,7 @@ import numpy as np
 
 from planners.performance.sources import Layout, speeds
 from schemas.command import OptimizeInference
+from schemas.error import AgentError, ErrorCode
 from schemas.hardware import Accelerator, AcceleratorKind, Pool
 from schemas.model import ModelFacts
 from schemas.plan import Assumption
@@ -39,10 +40,20 @@ class Traffic:
 def traffic_of(
     request: OptimizeInference, model: ModelFacts, pools: tuple[Pool, ...], *, host: bool
 ) -> tuple[Traffic, tuple[Assumption, ...]]:
-    """The traffic that the request states, completed from `current_perf` where that says more, else assumed."""
+    """The traffic that the request states, completed from `current_perf` where that says more, else assumed.
+
+    Raises:
+        AgentError: `invalid_command` where a request would not fit into the model's context.
+    """
     asked = request.workload
     assumed: list[Assumption] = []
     input_tokens, output_tokens = _lengths(request, model, pools, assumed, host=host)
+    if input_tokens + output_tokens > model.context:
+        raise AgentError(
+            ErrorCode.INVALID_COMMAND,
+            f"workload: {input_tokens} tokens in and {output_tokens} out are more than the {model.context} tokens of "
+            f"context that {model.name} has",
+        )
     rate = _rate(request, assumed)
     concurrency = asked.concurrency
     if rate == 0.0 and concurrency is None:

@@ -3,15 +3,14 @@
 import tempfile
 from pathlib import Path
 
+from executors import models
+from executors.host import probe
+from handlers.workshop import Workshop
 from planners.catalog import accelerator_from_host, find_hardware, find_model
 from planners.corrections import Corrections
 from planners.gguf import model_from_gguf_metadata, parse_gguf_header
 from planners.plan import Facts, plan
 from planners.prices import load_prices
-
-from executors import models
-from executors.host import probe
-from handlers.workshop import Workshop
 from schemas.command import OptimizeInference
 from schemas.hardware import HostFacts, Pool
 from schemas.model import ModelFacts

@@ -61,6 +61,8 @@ class Parameters:
     """Of the published link bandwidth in all-reduces."""
     first_us: Floats
     """Microseconds between a request and the start of its prompt on an idle server."""
+    client_us: Floats
+    """Microseconds that clients, network and scheduler add to the first token of a server under load."""
     eager_us: Floats
     """Microseconds a layer costs in a pass over prompts, which engines do not capture into graphs."""
     read_us: Floats

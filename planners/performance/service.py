@@ -89,6 +89,6 @@ def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beam
     step = bench.step(batch * beams, length + output / 2)
     others = (batch - 1) * bench.arithmetic(length) / bench.machine.pp
     delayed = others * bench.fitted.stagger / (1 + bench.fitted.stagger)
-    ttft = alone + step * (batch > 1) + delayed
+    ttft = alone + (step + bench.fitted.client_us * 1e-6) * (batch > 1) + delayed
     tpot = step + (others - delayed) / output
     return Steady(ttft, tpot, batch * output / (ttft + (output - 1) * tpot))

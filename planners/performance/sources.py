@@ -48,6 +48,7 @@ class Speeds:
     ttft_ms: Floats
     """One prompt on an idle engine."""
     prefill_tok_s: Floats
+    """While the engine reads one prompt, without what precedes its start."""
     tpot_ms: Floats
     """At the layout's batch, with the prompts of newcomers in between."""
     output_tok_s: Floats
@@ -74,7 +75,7 @@ def speeds(model: ModelFacts, layout: Layout) -> Speeds:
     spread = _spread(layout)
     return Speeds(
         ttft_ms=alone * 1e3,
-        prefill_tok_s=length / alone,
+        prefill_tok_s=length / bench.prefill(np.ones_like(batch), length),
         tpot_ms=steady.tpot * 1e3,
         output_tok_s=steady.output,
         ttft_log_sd=np.full_like(batch, spread["ttft"]),

@@ -193,3 +193,45 @@ def test_a_batch_job_is_planned_for_throughput_alone(answer: Answer) -> None:
     assert plan.workload.batch_job
     best = (one.chosen[0].prediction.throughput_rps.value for one in (plan, chat))
     assert next(best) > next(best)
+
+
+def test_requests_longer_than_the_models_context_are_refused(answer: Answer) -> None:
+    """The error names the field and the model's own limit."""
+    with pytest.raises(AgentError, match=r"workload: 4000 tokens in .* 2048") as error:
+        answer(
+            model="tinyllama-1.1b", constraints={"hardware": "L4"}, workload={"input_tokens": 4000, "output_tokens": 10}
+        )
+    assert error.value.code is ErrorCode.INVALID_COMMAND
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "llama-3-8b", "constraints": {"hardware": "L4"}},
+        {"model": "llama-3-8b", "constraints": {"hardware": "any"}, "workload": {"batch_job": True}},
+        {"model": "llama-3-8b", "constraints": {"hardware": "L4"}, "targets": {"throughput": 0}},
+        {"model": "llama-3-8b", "constraints": {"hardware": "L4"}, "targets": {"throughput": 1e9, "latency_p99": 0.01}},
+        {"model": "llama-3-8b", "constraints": {"hardware": "L4", "budget_monthly": 0}},
+        {"model": "llama-3-8b", "constraints": {"hardware": "L4", "providers": ["nobody"], "budget_monthly": 100}},
+        {"model": "SmolLM2-135M", "constraints": {"hardware": "host"}, "workload": {"concurrency": 1000}},
+        {"model": "SmolLM2-135M", "constraints": {"hardware": "host"}, "targets": {"throughput": 500}},
+        {
+            "model": "SmolLM2-135M",
+            "constraints": {"hardware": "host"},
+            "workload": {"input_tokens": 1, "output_tokens": 1},
+        },
+        {"model": "gpt-oss-20b", "constraints": {"hardware": ["L40S", "2xRTX5090"]}, "targets": {"ttft_p99": 900}},
+        {"model": "llama-3-8b", "constraints": {"hardware": "L4", "engines": ["onnx"]}, "targets": {"throughput": 1}},
+    ],
+    ids=str,
+)
+def test_odd_requests_get_an_answer_or_a_typed_error(answer: Answer, fields: dict[str, Any]) -> None:
+    """Feasible with a choice, infeasible with what binds, or an error with its code; never a crash."""
+    try:
+        plan = answer(**fields)
+    except AgentError as error:
+        assert error.code in {ErrorCode.UNSUPPORTED, ErrorCode.INFEASIBLE}  # noqa: PT017 - an answer is fine too
+        return
+    assert plan.feasible == bool(plan.chosen)
+    assert plan.feasible or plan.binding
+    assert plan.verdict

