@@ -81,7 +81,7 @@ async def _end(command: Rehearse, context: JobContext) -> None:
         with (context.directory / "big").open("wb") as file:
             for _ in range(10_000):
                 file.write(b"\0" * 65_536)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.005)
 
 
 async def answer(command: Rehearse, services: Services) -> Done:
