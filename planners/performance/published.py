@@ -173,9 +173,18 @@ def _formats(precision: str, engine: str, device: Accelerator, model: str) -> tu
     known = {key.upper(): key for key in formats()}
     found = alias.get(name) or known.get(name) or known.get(name.replace("-", "_"))
     if found is None:
-        raise UnreadableRowError(f"precision {precision!r} is not known")
+        found = _by_bits(name, gguf=gguf)
     low = found in {"FP8", "NVFP4", "W4A8"} and base == "tensorrt-llm"
     return found, "FP8" if low or (found == "FP8" and engine.endswith("/mlperf")) else "FP16"
+
+
+def _by_bits(name: str, *, gguf: bool) -> str:
+    """The format with the nearest number of bits to the one in a name that is not ours; half precision for none."""
+    bits = re.search(r"(\d+(?:\.\d+)?)\s*-?\s*(?:BPW|BIT)", name) or re.search(r"(?:INT|W|I?Q|FP)_?(\d)", name)
+    if bits is None:
+        return "F16" if gguf else "FP16"
+    fitting = [kind for kind in formats().values() if kind.group.startswith("gguf") or not gguf]
+    return min(fitting, key=lambda kind: (abs(kind.bits - float(bits[1])), kind.name)).name
 
 
 def _shape(row: dict[str, str], engine: str, count: int, memory: float, weights: float) -> tuple[int, int, int]:

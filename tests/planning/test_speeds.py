@@ -110,6 +110,19 @@ def test_a_model_known_by_its_size_alone_is_assumed(tmp_path: Path) -> None:
     assert "no model named" in unknown["skipped"]
 
 
+def test_an_unknown_precision_is_taken_by_its_bits(tmp_path: Path) -> None:
+    """Every row with known model and hardware has a prediction, whatever its precision is called."""
+    source = tmp_path / "rows.csv"
+    head = "framework,hw_key,accel_count,model,precision,isl,osl,batch_or_concurrency,tp,metric"
+    tail = "128,128,1,1,decode_tok_s_bs1"
+    names = ("EXL2 2.5bpw", "EXL2 6.0bpw", "something")
+    source.write_text("\n".join([head, *(f"exllamav2,RTX4090,1,Llama-2-7B,{name},{tail}" for name in names)]) + "\n")
+    assert predict(source, tmp_path / "out.csv", silicon=False) == (3, 0)
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        small, large, half = (float(row["predicted"]) for row in csv.DictReader(file))
+    assert small > large > half
+
+
 def test_a_file_without_the_columns_is_refused(tmp_path: Path) -> None:
     """A CSV that is something else names the missing columns."""
     source = tmp_path / "rows.csv"
