@@ -27,6 +27,11 @@ from executors.broker import Broker
 from executors.process import Child
 
 PING = b'{"cmd":"PING"}'
+PLAN = (
+    b'{"cmd":"OPTIMIZE_INFERENCE","model":"llama-3-70b","current_perf":{"latency_p95":2500,"throughput":10},'
+    b'"targets":{"latency_p95":500,"throughput":50},"constraints":{"max_quality_loss":0.02,"hardware":"4xA100-80GB",'
+    b'"budget_monthly":5000},"mode":"plan","respond_format":"OPTIMIZATION_PLAN"}'
+)
 CONCURRENCY = (1, 8, 32, 128)
 HTTP_CONCURRENCY = (1, 32)
 
@@ -113,6 +118,9 @@ async def over_nats(url: str, seconds: float) -> None:
         bare = await load(lambda: client.request("bare.echo", PING, timeout=5), concurrency, seconds)
         ours = await load(lambda: client.request(NAMES.command, PING, timeout=5), concurrency, seconds)
         row("NATS", concurrency, ours, bare)
+    for concurrency in (1, 8):
+        rate, p50, p99 = await load(lambda: client.request(NAMES.command, PLAN, timeout=60), concurrency, seconds)
+        print(f"OPTIMIZE_INFERENCE as a plan, {concurrency} at a time: {rate:.1f}/s p50 {p50:.0f} p99 {p99:.0f} ms")
     await client.close()
 
 

@@ -3,6 +3,7 @@
 import hmac
 import ssl
 from collections import OrderedDict
+from functools import lru_cache
 from time import monotonic
 
 from aiohttp import web
@@ -72,9 +73,17 @@ def _sender(request: web.Request, secret: bytes | None) -> Sender:
         if not hmac.compare_digest(given, secret):
             raise AgentError(ErrorCode.UNAUTHORIZED, "send the agent's token as Authorization: Bearer")
         return Sender(name="http", verified=True)
-    if URL(f"//{request.host}").host not in LOOPBACK or "Origin" in request.headers:
+    if not _is_loopback(request.host) or "Origin" in request.headers:
         raise AgentError(ErrorCode.FORBIDDEN, "without a token only programs on this machine may ask, not web pages")
     return Sender(name="http")
+
+
+@lru_cache(maxsize=64)
+def _is_loopback(host: str) -> bool:
+    try:
+        return URL(f"//{host}").host in LOOPBACK
+    except ValueError:  # a Host header that is no host at all
+        return False
 
 
 def tls(settings: Settings) -> ssl.SSLContext | None:

@@ -68,11 +68,11 @@ async def test_t03_a_web_page_cannot_use_the_loopback_bridge(tmp_path: Path) -> 
     settings = Settings(http_port=0, runs_dir=tmp_path)
     async with Bridge(settings).serving() as bridge, aiohttp.ClientSession(bridge.url) as session:
         seen = []
-        for head in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {}):
+        for head in ({"Host": "evil.example"}, {"Host": "[["}, {"Origin": "https://evil.example"}, {}):
             async with session.get("/jobs", headers=head) as response:
                 seen.append(response.status)
 
-    assert seen == [403, 403, 503]
+    assert seen == [403, 403, 403, 503]
 
 
 async def test_t03_a_slow_body_times_out(settings: Settings) -> None:
