@@ -18,7 +18,8 @@ FRONTIER = 24
 
 _PER_LOSS = 5.0
 _PER_GUESS = 0.25
-_PER_RISK = 0.7
+_PER_RISK = 1.5
+_PER_MONEY = 20.0
 _PER_CALIBRATION = 0.02
 _PER_KV_FORMAT = 0.15
 _PER_DOUBLING = 0.01
@@ -39,10 +40,10 @@ class Choice:
 def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
     """What to minimise, (C, B): money, time, rate, loss, oddity.
 
-    Where a rate or a time is asked, the month's rent comes before all else and throughput counts up to what is asked
-    and some headroom; where neither is, what the work costs. A speed-up that rests on guessed tokens, a smaller cache,
-    a matrix that must be computed first and settings off their default have to earn their place; needlessly many slots
-    break ties.
+    Where a rate or a time is asked, a percent of the month's rent weighs as much as a fifth of latency, and throughput
+    counts up to what is asked and some headroom; where neither is, what the work costs. What the quality gate may well
+    refuse, a speed-up that rests on guessed tokens, a smaller cache, a calibration and settings off their default have
+    to earn their place; needlessly many slots break ties.
     """
     latency = judged.latency
     most = traffic.rate * _HEADROOM if traffic.rate > 0 else np.inf
@@ -62,13 +63,12 @@ def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
     dearest = float(np.nanmax(judged.monthly, initial=0.0))
     if dearest == 0.0:
         return np.asarray(slow - rate + oddity)
-    # Unknown is not free where others have a price; and what the gate may refuse may have to be paid for twice.
-    money = np.log(np.nan_to_num(judged.monthly, nan=10 * dearest)) + risk[:, None]
+    # Unknown is not free where others have a price.
+    money = np.log(np.maximum(np.nan_to_num(judged.monthly, nan=10 * dearest), 1e-9))
     asked = traffic.rate > 0 or any(limit.name not in _STANDING for limit in judged.limits)
     if not asked:
         return np.asarray(money + 0.1 * slow - 1.1 * rate + oddity)
-    # Offers within a percent cost the same; speed decides among them.
-    return np.asarray(1e3 * np.round(money / 0.01) + slow - rate + oddity)
+    return np.asarray(_PER_MONEY * money + slow - rate + oddity)
 
 
 def _refusal_chance(space: Space, judged: Judged) -> Floats:

@@ -10,7 +10,7 @@ from planners.support import engines
 from schemas.plan import Strategy
 
 # As published: vLLM 0.32.0 engine/arg_utils.py, SGLang 0.5.23 arg_groups/fields, trtllm-serve options (1.2),
-# text-generation-launcher reference (3.3), llama-server README, OpenVINO Model Server parameters, vLLM's Neuron plugin.
+# text-generation-launcher (3.3), llama-server README, OpenVINO Model Server parameters, vLLM's Neuron plug-in.
 PUBLISHED: dict[str, set[str]] = {
     "vllm": {
         "--tensor-parallel-size",
