@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from cli.identity import check_imports
 from schemas.error import AgentError, ErrorCode
 
 T = TypeVar("T")
@@ -45,16 +46,23 @@ def demo(runs: Runs = RUNS) -> None:
 
 
 @app.command(epilog="Example: **inferwright serve --nats nats://127.0.0.1:4222**")
-def serve(nats: MaybeNats = None, runs: Runs = RUNS) -> None:
+def serve(
+    nats: MaybeNats = None,
+    runs: Runs = RUNS,
+    http: Annotated[bool, typer.Option("--http", help="Open the HTTP bridge on 127.0.0.1:8787 too.")] = False,
+) -> None:
     """Run the agent until Ctrl-C or SIGTERM, on a NATS server with JetStream; without one, on a broker of its own."""
+    from acp.logs import configure  # noqa: PLC0415
     from acp.settings import Settings  # noqa: PLC0415
     from cli.serve import serve as run_agent  # noqa: PLC0415
 
+    configure()
     settings = Settings(runs_dir=runs)
-    _run(run_agent(settings.model_copy(update={"nats_urls": tuple(nats.split(","))}) if nats else settings))
+    chosen = {"nats_urls": tuple(nats.split(","))} if nats else {}
+    _run(run_agent(settings.model_copy(update=chosen | ({"http": True} if http else {}))))
 
 
-@app.command(epilog="Example: **inferwright send examples/optimize.json**")
+@app.command(epilog="Example: **inferwright send examples/smollm2.json**")
 def send(file: CommandFile, nats: Nats = NATS, json: Json = False) -> None:
     """Send a command as a peer would: print the reply, follow the updates, end with the outcome."""
     from cli.follow import run_send  # noqa: PLC0415
@@ -167,6 +175,7 @@ def _read(file: Path) -> bytes:
 
 def main() -> None:
     """The entry point: an error becomes one sentence and an exit status."""
+    check_imports()
     try:
         app()
     except AgentError as error:

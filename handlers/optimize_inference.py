@@ -1,7 +1,7 @@
 """OPTIMIZE_INFERENCE in; at once a plan, or as a job the closed loop on this machine and its report."""
 
 from handlers.context import JobContext
-from handlers.optimization.advice import advise, at_hand
+from handlers.optimization.advice import advise, at_hand, known
 from handlers.optimization.delegate import hand_off, told
 from handlers.optimization.loop import optimize
 from handlers.registry import Handler
@@ -18,11 +18,16 @@ def starts_job(command: OptimizeInference, services: Services) -> bool:
     """Whether the command is to be carried out: it says so, or leaves it open and weights and hardware are here.
 
     Raises:
-        AgentError: `not_available` for mode `deploy`.
+        AgentError: `not_available` for mode `deploy`, `unknown_model` or `unknown_hardware` where nothing can be done.
     """
     if command.mode is Mode.DEPLOY:
         raise AgentError(ErrorCode.NOT_AVAILABLE, "mode deploy cannot move traffic yet; ask for mode run")
-    return command.mode is Mode.RUN or (command.mode is None and at_hand(command, services.workshop))
+    if command.mode is Mode.PLAN:
+        return False
+    if at_hand(command, services.workshop):
+        return True
+    known(command, services.workshop)
+    return command.mode is Mode.RUN
 
 
 async def answer(command: OptimizeInference, services: Services) -> Plan:

@@ -41,6 +41,17 @@ def at_hand(command: OptimizeInference, workshop: Workshop) -> bool:
     return on_host(command) and models.locate(command.model, workshop.model_roots) is not None
 
 
+def known(command: OptimizeInference, workshop: Workshop) -> None:
+    """Refuse at the door what no plan can be made for.
+
+    Raises:
+        AgentError: `unknown_model`, `unknown_hardware`, each with the nearest names.
+    """
+    model_of(command.model, workshop)
+    if not on_host(command):
+        find_hardware(command.constraints.hardware)
+
+
 def model_of(name: str, workshop: Workshop) -> ModelFacts:
     """The facts of a model: from its own file where it is here, else from the catalog."""
     path = models.locate(name, workshop.model_roots)

@@ -28,7 +28,7 @@ Start = Callable[[Settings], AbstractAsyncContextManager[Service]]
 async def test_f03_the_broker_dies_and_comes_back(tmp_path: Path, away_s: float) -> None:
     """SIGKILL of the broker mid-job: everyone reconnects, and no update is lost or doubled.
 
-    Sixty seconds are tried by hand with `benchmarks/chaos.py`; what differs is only the number of retries.
+    Sixty seconds are not tried: what differs is only the number of retries.
     """
     async with Broker(tmp_path / "broker") as broker:
         port = int(broker.url.rsplit(":", 1)[1])
