@@ -36,5 +36,9 @@ format: install
 docs: install
 	$(BIN)/python -c 'from pathlib import Path; from cli.contracts import write; write(Path("docs/contracts"))'
 
+bench: install
+	$(BIN)/python benchmarks/wire.py
+	$(BIN)/python benchmarks/planning.py
+
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -82,7 +82,16 @@ async def _converse(settings: Settings, board: Board) -> Sent:
             await agent
         board.note("agent ready; the peer sends OPTIMIZE_INFERENCE")
         watch = Watch(accepted=lambda job: board.note(f"accepted as job {job}"), status=board.update)
-        return await send(orjson.dumps(COMMAND), settings.nats_urls[0], sender="demo", watch=watch)
+        sending = asyncio.create_task(send(orjson.dumps(COMMAND), settings.nats_urls[0], sender="demo", watch=watch))
+        agent.add_done_callback(lambda _: sending.cancel())
+        try:
+            return await sending
+        except asyncio.CancelledError:
+            if agent.done() and not agent.cancelled():
+                await agent
+            raise
+        finally:
+            sending.cancel()
     finally:
         stop.set()
         with contextlib.suppress(asyncio.CancelledError):

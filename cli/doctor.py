@@ -87,7 +87,7 @@ def _broker() -> Finding:
 def _machine() -> Finding:
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0]
-    advice = "measurements on a busy machine are upper bounds; wait until it is idle"
+    advice = "measurements on a busy machine say little; wait until it is idle"
     return Finding(
         name="load", ok=load <= BUSY_LOAD_PER_CORE * cores, found=f"{load:.1f} on {cores} cores", advice=advice
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from pydantic import ValidationError
 
 from cli.identity import check_imports
 from schemas.error import AgentError, ErrorCode
@@ -80,7 +81,7 @@ def plan(file: CommandFile, json: Json = False) -> None:
     sys.exit(_run(run_plan(_read(file), json=json)))
 
 
-@app.command(epilog="Example: **inferwright report 01JD…**")
+@app.command(epilog="Example: **inferwright report job-…**")
 def report(
     job: Annotated[str, typer.Argument(help="The job's id, or its folder.")], runs: Runs = RUNS, json: Json = False
 ) -> None:
@@ -181,6 +182,11 @@ def main() -> None:
     except AgentError as error:
         typer.secho(f"inferwright: {error.detail}", fg="red", err=True)
         sys.exit(error.rule.exit)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        typer.secho(f"inferwright: {error.title}{f', {field}' if field else ''}: {first['msg']}", fg="red", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from schemas.status import InferenceStatus, StatusUpdate
 
 REPLY_S = 35.0
 POLL_S = 1.0
+PATIENCE = 20
+"""Attempts to connect, two a second."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,12 @@ async def send(
     Raises:
         AgentError: what the agent answered, or `broker_unavailable` where no agent listens.
     """
-    client = await nats.connect(url, connect_timeout=5)
+    try:
+        client = await nats.connect(url, connect_timeout=5, max_reconnect_attempts=PATIENCE, reconnect_time_wait=0.5)
+    except (nats.errors.Error, OSError) as error:
+        raise AgentError(
+            ErrorCode.BROKER_UNAVAILABLE, f"no NATS server answers at {url}; start one or name it"
+        ) from error
     try:
         head = {FROM: sender} | ({KEY: key} if key else {})
         sent = await request(client, command, agent, head)

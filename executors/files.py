@@ -1,15 +1,18 @@
 """Files: digests, room on disk, names that appear only when the content is whole."""
 
+import asyncio
+import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from schemas.artifact import FileDigest
 from schemas.error import AgentError, ErrorCode
 
 MEGA = 10**6
+LOCK_POLL_S = 0.2
 
 
 def digest(path: Path) -> str:
@@ -35,6 +38,13 @@ def free_room(folder: Path, needed: int, what: str) -> None:
         raise AgentError(ErrorCode.DISK_FULL, detail)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` under a partial name, then give it its own: a reader finds all of it or what was there before."""
+    with partial(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+
+
 @contextmanager
 def partial(target: Path) -> Iterator[Path]:
     """A name beside `target` to write to, with the same suffix; whatever still has it at the end is deleted.
@@ -52,3 +62,23 @@ def partial(target: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def locked(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold an exclusive lock on `path`; `on_wait` is called once where it must wait.
+
+    The system frees the lock should this process die.
+    """
+    with path.open("w") as file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    on_wait()
+                    told = True
+                await asyncio.sleep(LOCK_POLL_S)
+        yield

@@ -5,19 +5,18 @@ processes wait for. Packages come as wheels through pip with the user's own pip 
 """
 
 import asyncio
-import fcntl
 import os
 import platform
 import shutil
 import sys
 import tomllib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from executors.files import locked
 from executors.process import Child
 from schemas.error import AgentError, ErrorCode
 from schemas.toolchain import ToolchainSpec, ToolchainStamp, ToolchainState, ToolchainStatus
@@ -26,7 +25,7 @@ SPECIFICATIONS = Path(__file__).parent / "toolchains.toml"
 FOLDER = "toolchains"
 """Under the cache that every function here is handed."""
 STAMP = "toolchain.json"
-LOCK_POLL_S = 0.2
+WAITING = "waiting for another process that installs the same toolchain"
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 PASSED_ON = ("PIP_", "XDG_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE")
 """What pip needs to reach the user's index: its own settings, proxies in either case, certificates."""
@@ -146,7 +145,7 @@ async def install(spec: ToolchainSpec, cache: Path, on_progress: Progress) -> To
     root = cache / FOLDER
     _make_folder(root)
     final = Toolchain(spec, cache / FOLDER / spec.name)
-    async with _lock(root / f".{spec.name}.lock", on_progress):
+    async with locked(root / f".{spec.name}.lock", lambda: on_progress(WAITING)):
         if state(spec, cache) is ToolchainState.READY:
             return final
         await asyncio.to_thread(_sweep, spec, root)
@@ -185,7 +184,7 @@ async def remove(name: str, cache: Path) -> None:
     """
     path = cache / FOLDER / specification(name).name
     if await asyncio.to_thread(path.exists):
-        async with _lock(path.with_name(f".{name}.lock"), lambda _: None):
+        async with locked(path.with_name(f".{name}.lock"), lambda: None):
             await asyncio.to_thread(_discard, path)
 
 
@@ -268,23 +267,6 @@ def _discard(path: Path) -> None:
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.rename(old)
         shutil.rmtree(old)
-
-
-@asynccontextmanager
-async def _lock(path: Path, on_progress: Progress) -> AsyncIterator[None]:
-    """Hold an exclusive lock on `path`; the system frees it should this process die."""
-    told = False
-    with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    on_progress("waiting for another process that installs the same toolchain")
-                    told = True
-                await asyncio.sleep(LOCK_POLL_S)
-        yield
 
 
 def _version() -> str:

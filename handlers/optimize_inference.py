@@ -1,8 +1,12 @@
 """OPTIMIZE_INFERENCE in; at once a plan, or as a job the closed loop on this machine and its report."""
 
+import structlog
+
+from executors.files import locked, write_whole
 from handlers.context import JobContext
 from handlers.optimization.advice import advise, at_hand, known
 from handlers.optimization.delegate import hand_off, told
+from handlers.optimization.finish import final_status
 from handlers.optimization.loop import optimize
 from handlers.registry import Handler
 from handlers.services import Services
@@ -12,6 +16,8 @@ from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome
 from schemas.plan import Plan
 from schemas.status import JobState
+
+log = structlog.get_logger()
 
 
 def starts_job(command: OptimizeInference, services: Services) -> bool:
@@ -39,14 +45,16 @@ async def work(command: OptimizeInference, job: JobContext, services: Services) 
     """Baseline, optimization, validation here; where weights or hardware are elsewhere, the plan and its hand-offs."""
     if not at_hand(command, services.workshop):
         return await _hand_over(command, job, services)
-    report = await optimize(command, job, services)
-    return Outcome(state=report.state, summary=report.sentence, label=report.hash)
+    lock = services.workshop.cache / "measuring.lock"
+    async with locked(lock, lambda: log.info("waiting", reason="another job measures on this machine")):
+        report = await optimize(command, job, services)
+    return Outcome(state=report.state, summary=report.sentence, status=final_status(report), label=report.hash)
 
 
 async def _hand_over(command: OptimizeInference, job: JobContext, services: Services) -> Outcome:
     """Plan, keep the plan, ask the peers; nothing is claimed to have been carried out."""
     plan = await job.step("plan", Plan, lambda: advise(command, services.workshop))
-    (job.directory / "plan.json").write_text(plan.model_dump_json(indent=1))
+    write_whole(job.directory / "plan.json", plan.model_dump_json(indent=1))
     outcomes = await hand_off(job, services.agent, command.model, plan.handoffs)
     asked = "; ".join(told(outcomes)) or "nobody was asked"
     summary = f"Planned only, since weights or hardware are not on this machine: {plan.verdict} Handed over: {asked}."

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from pydantic import NonNegativeInt
+
 from schemas.artifact import Artifact
 from schemas.base import Record
 from schemas.delegation import HandoffOutcome
@@ -20,8 +22,10 @@ class Comparison(Record):
     measured: Estimate
 
     @property
-    def error(self) -> float:
-        """(predicted - measured) / measured."""
+    def error(self) -> float | None:
+        """(predicted - measured) / measured; None where nothing was measured to divide by."""
+        if not self.measured.value:
+            return None
         return (self.predicted.value - self.measured.value) / self.measured.value
 
     @property
@@ -91,6 +95,8 @@ class Report(Record):
     lines: tuple[Line, ...]
     before_after: tuple[BeforeAfter, ...]
     chosen: str | None
+    recommended: NonNegativeInt | None
+    """Which of the trials, where the untouched model is not the better choice."""
     hash: str
     host: HostFacts
     conditions: tuple[str, ...]
@@ -107,6 +113,11 @@ class Report(Record):
     plots: tuple[str, ...]
     reproduce: tuple[str, ...]
     undo: str
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial that is recommended."""
+        return None if self.recommended is None else self.trials[self.recommended]
 
     @property
     def summary(self) -> str:

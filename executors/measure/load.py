@@ -86,15 +86,18 @@ async def _closed_loop(client: "_Client", level: LevelSpec, _seed: int, start: f
     """`setting` requests always open, until enough were sent or the time is up."""
     left = level.requests
     pending: set[asyncio.Task[RequestRow]] = set()
-    while left or pending:
-        while left and len(pending) < level.setting:
-            pending.add(asyncio.create_task(client.request(start)))
-            left -= 1
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            yield task.result()
-        if time.monotonic() - start > level.limit_s:
-            left = 0
+    try:
+        while left or pending:
+            while left and len(pending) < level.setting:
+                pending.add(asyncio.create_task(client.request(start)))
+                left -= 1
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+            if time.monotonic() - start > level.limit_s:
+                left = 0
+    finally:
+        await _drop(pending)
 
 
 async def _poisson(client: "_Client", level: LevelSpec, seed: int, start: float) -> AsyncIterator[RequestRow]:
@@ -106,8 +109,19 @@ async def _poisson(client: "_Client", level: LevelSpec, seed: int, start: float)
         await asyncio.sleep(max(0.0, start + offset - time.monotonic()))
         return await client.request(start)
 
-    for task in asyncio.as_completed([at(float(offset)) for offset in arrivals]):
-        yield await task
+    tasks = {asyncio.create_task(at(float(offset))) for offset in arrivals}
+    try:
+        for task in asyncio.as_completed(tasks):
+            yield await task
+    finally:
+        await _drop(tasks)
+
+
+async def _drop(tasks: set[asyncio.Task[RequestRow]]) -> None:
+    """End what is still under way when a level is cut short."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Client:

@@ -59,8 +59,7 @@ async def metered(pid: int) -> AsyncIterator[Meter]:
         yield meter
     finally:
         sampler.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sampler
+        await asyncio.gather(sampler, return_exceptions=True)
 
 
 def _rss(process: psutil.Process) -> float:

@@ -52,8 +52,7 @@ async def watched(child: Child, engine: str) -> AsyncIterator[None]:
         raise
     finally:
         watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
+        await asyncio.gather(watcher, return_exceptions=True)
 
 
 def engine_died(child: Child, engine: str) -> AgentError:

@@ -54,13 +54,17 @@ async def serve(
 
 
 async def tokens(endpoint: Endpoint, text: str) -> list[int]:
-    """`text` as the served model's token ids."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(endpoint.url + "/tokenize", json={"content": text}) as it,
-    ):
-        it.raise_for_status()
-        return list(orjson.loads(await it.read())["tokens"])
+    """`text` as the served model's token ids.
+
+    Raises:
+        AgentError: `engine_failed` where the engine does not answer.
+    """
+    try:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            answer = await session.post(endpoint.url + "/tokenize", json={"content": text})
+            return list(orjson.loads(await answer.read())["tokens"])
+    except aiohttp.ClientError as error:
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"{ENGINE} does not answer /tokenize: {error}") from error
 
 
 async def _address(child: Child, timeout_s: float) -> str:

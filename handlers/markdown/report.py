@@ -81,7 +81,7 @@ def _before_after(report: Report) -> str:
         for row in report.before_after
     )
     chosen = escape(report.chosen or "nothing chosen")
-    head = f"Baseline F16 against {chosen}, all measured; intervals are 90 % bootstrap.\n\n"
+    head = f"Baseline F16 against {chosen}, all measured; times with 90 % bootstrap intervals, rates without.\n\n"
     return head + table(("metric", "before", "after", "change"), rows)
 
 
@@ -129,13 +129,17 @@ def _comparisons(report: Report) -> str:
                 escape(item.metric),
                 figure(item.predicted),
                 figure(item.measured),
-                f"{item.error:+.0%}, {agree}",
+                f"{_percent(item.error)}, {agree}",
             )
 
     tried = [(report.baseline.strategy, report.baseline_comparisons)]
     tried += [(trial.candidate.strategy.label, trial.comparisons) for trial in report.trials]
     header = ("candidate", "metric", "predicted", "measured", "error")
     return table(header, (row for label, comparisons in tried for row in rows(label, comparisons)))
+
+
+def _percent(error: float | None) -> str:
+    return "n/a" if error is None else f"{error:+.0%}"
 
 
 def _levels(report: Report) -> str:

@@ -1,10 +1,12 @@
 """A request in, a plan out, and nothing carried out: the advisory mode."""
 
 import tempfile
+import time
 from pathlib import Path
 
 from executors import models
-from executors.host import probe
+from executors.files import write_whole
+from executors.host import identity, probe
 from handlers.workshop import Workshop
 from planners.catalog import accelerator_from_host, find_hardware, find_model
 from planners.corrections import Corrections
@@ -16,6 +18,7 @@ from schemas.hardware import HostFacts, Pool
 from schemas.model import ModelFacts
 from schemas.plan import Plan
 
+PROBE_KEEP_S = 3600.0
 HOST = frozenset({"host", "this host", "this-host", "localhost"})
 """How a request names the machine that the agent runs on."""
 
@@ -26,7 +29,7 @@ async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
     Raises:
         AgentError: `unknown_model`, `unknown_hardware`, `unreadable_model`.
     """
-    host = await _probe() if on_host(command) else None
+    host = await _probe(workshop.cache / f"host-{identity()}.json") if on_host(command) else None
     return plan(command, facts(model_of(command.model, workshop), command, workshop, host))
 
 
@@ -76,6 +79,11 @@ def facts(model: ModelFacts, command: OptimizeInference, workshop: Workshop, hos
     )
 
 
-async def _probe() -> HostFacts:
+async def _probe(kept: Path) -> HostFacts:
+    """The host's figures, measured at most once in `PROBE_KEEP_S`: a plan must not disturb what is being measured."""
+    if kept.exists() and time.time() - kept.stat().st_mtime < PROBE_KEEP_S:
+        return HostFacts.model_validate_json(kept.read_bytes())
     with tempfile.TemporaryDirectory() as folder:
-        return await probe(Path(folder) / "log")
+        host = await probe(Path(folder) / "log")
+    write_whole(kept, host.model_dump_json())
+    return host

@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from pydantic import BaseModel
 
 from executors.measure.load import measure
 from executors.serve import llamacpp
@@ -15,12 +19,15 @@ from handlers.context import JobContext
 from handlers.workshop import Workshop
 from schemas.artifact import Artifact
 from schemas.command import OptimizeInference
+from schemas.error import AgentError, ErrorCode
 from schemas.hardware import HostFacts
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadReport, LoadSpec
 from schemas.model import ModelFacts
 from schemas.plan import PlannedWorkload, StepKind, Strategy
 from schemas.status import InferenceStatus, JobState, StatusMetrics, StatusQuality
 
+R = TypeVar("R", bound=BaseModel)
+log = structlog.get_logger()
 SPEAK_S = 3.0
 PROMPTS = 32
 CHARACTERS_PER_TOKEN = 12
@@ -41,6 +48,8 @@ class Bench:
     """What a job has at hand once it is prepared."""
 
     agent: str
+    place: str
+    """This machine's identity."""
     command: OptimizeInference
     job: JobContext
     workshop: Workshop
@@ -59,6 +68,10 @@ class Bench:
         idle = round(self.host.cores - self.host.busy_cores)
         return max(1, min(idle, self.workshop.effort.max_threads or idle))
 
+    async def step(self, name: str, result: type[R], work: Callable[[], Awaitable[R]]) -> R:
+        """A journaled step whose result holds on this machine only: another that takes the job over does it again."""
+        return await self.job.step(f"{name}-{self.place}", result, work)
+
     def log(self, name: str) -> Path:
         """Where a tool's words are kept."""
         return self.job.directory / "logs" / f"{name}.log"
@@ -69,13 +82,7 @@ class Bench:
 
     async def say_gate(self, stage: Stage, gate: GateDecision) -> None:
         """Publish what the gate decided."""
-        quality = StatusQuality(
-            perplexity_delta=gate.quality.loss,
-            perplexity_delta_high=gate.quality.loss_high,
-            kl=gate.quality.kl,
-            gate=gate.verdict.value,
-        )
-        await self._publish(StepKind.VALIDATION, stage, gate.sentence, quality=quality)
+        await self._publish(StepKind.VALIDATION, stage, gate.sentence, quality=quality_of(gate))
 
     async def load(
         self, strategy: Strategy, weights: Path, workload: PlannedWorkload, name: str, stage: Stage
@@ -85,16 +92,22 @@ class Bench:
 
         async def after(level: LoadLevel) -> None:
             detail = f"{level.arrivals.value} {level.setting:.3g}: {level.throughput_rps.value:.2f} requests/s"
-            await self._publish(phase, stage, detail, metrics=_metrics(level))
+            await self._publish(phase, stage, detail, metrics=metrics_of(level))
 
         log = self.log(f"serve-{name}")
         async with llamacpp.serve(strategy, weights, python=self.tools.python, log=log) as endpoint:
             length = workload.input_tokens
             text = self.texts.calibration.path.read_text(encoding="utf-8")[: PROMPTS * length * CHARACTERS_PER_TOKEN]
             ids = await llamacpp.tokens(endpoint, text)
+            prompts = [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)][:PROMPTS]
+            if not prompts:
+                detail = (
+                    f"{self.texts.calibration.name} is shorter than a prompt of {length} tokens; name a longer text"
+                )
+                raise AgentError(ErrorCode.UNSUPPORTED, detail)
             return await measure(
                 endpoint,
-                [ids[start * length : (start + 1) * length] for start in range(PROMPTS)],
+                prompts,
                 self._spec(strategy, workload),
                 strategy=strategy.label,
                 rows=self.job.directory / f"load-{name}.jsonl",
@@ -136,17 +149,21 @@ class Bench:
             while True:
                 await asyncio.sleep(SPEAK_S)
                 if last:
-                    progress = last.pop()
+                    now = last.pop()
                     last.clear()
-                    await self._publish(phase, stage, f"{name}: {progress.done} of {progress.total} {progress.detail}")
+                    detail = f"{name}: {now.done} of {now.total} {now.detail}"
+                    try:
+                        await self._publish(phase, stage, detail)
+                    except AgentError as error:
+                        log.warning("progress_not_published", error=error.detail)
+                        return
 
         speaker = asyncio.create_task(speak())
         try:
             yield Workbench(self.tools, self.threads, self.log(name), last.append)
         finally:
             speaker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await speaker
+            await asyncio.gather(speaker, return_exceptions=True)
 
     async def _publish(
         self,
@@ -169,7 +186,7 @@ class Bench:
         await self.job.report(status, stage.version)
 
 
-def _metrics(level: LoadLevel) -> StatusMetrics:
+def metrics_of(level: LoadLevel) -> StatusMetrics:
     """One level's figures as the wire shows them."""
     return StatusMetrics(
         latency_p50=level.latency and level.latency.p50.value,
@@ -181,4 +198,14 @@ def _metrics(level: LoadLevel) -> StatusMetrics:
         output_tokens_s=level.output_tokens_s.value,
         gpu_util=level.resources.gpu_util,
         cpu_util=level.resources.cpu_util,
+    )
+
+
+def quality_of(gate: GateDecision) -> StatusQuality:
+    """The gate's figures as the wire shows them."""
+    return StatusQuality(
+        perplexity_delta=gate.quality.loss,
+        perplexity_delta_high=gate.quality.loss_high,
+        kl=gate.quality.kl,
+        gate=gate.verdict.value,
     )

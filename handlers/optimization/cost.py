@@ -17,6 +17,8 @@ def cost_of(candidate: Candidate, load: LoadReport) -> Cost:
         sentence = "No price is known for this machine, so no cost is claimed; give one in a price file to get it."
         return Cost(monthly=None, per_1k_requests=None, per_1m_tokens=None, sentence=sentence)
     level = capacity(load)
+    if not level.completed:
+        return Cost(monthly=monthly, per_1k_requests=None, per_1m_tokens=None, sentence="No request was completed.")
     requests = _per(monthly, level.throughput_rps.value, 1e3)
     tokens = _per(monthly, level.output_tokens_s.value, 1e6)
     sentence = (

@@ -6,7 +6,7 @@ from handlers.context import JobContext
 from schemas.delegation import Handoff, HandoffContext, HandoffOutcome, Peer
 from schemas.measurement import GateVerdict
 from schemas.plan import PlannedHandoff
-from schemas.report import Comparison, Trial, TrialOutcome
+from schemas.report import Comparison, Trial
 
 COMPONENT = "inference"
 
@@ -38,7 +38,7 @@ def after_run(trials: tuple[Trial, ...], baseline: tuple[Comparison, ...]) -> It
     if GateVerdict.UNDECIDED in verdicts:
         work = "judge on the users' own tasks what perplexity leaves undecided"
         yield PlannedHandoff(peer=Peer.AI_ML, work=work, deliverables=("task scores against the baseline",))
-    if trials and all(trial.outcome is TrialOutcome.MISSED_QUALITY for trial in trials):
+    if verdicts == {GateVerdict.FAILED}:
         work = "say whether training can recover the quality that every smaller format lost"
         yield PlannedHandoff(peer=Peer.FINE_TUNING, work=work, deliverables=("recovered weights",))
     slow = [item for item in baseline if item.metric == "throughput_rps" and item.measured.high < item.predicted.low]

@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 
 from executors.compress.gguf import PLAIN
+from executors.files import write_whole
 from handlers.markdown.report import report_markdown
 from handlers.optimization import plots
-from handlers.optimization.bench import Bench
+from handlers.optimization.bench import Bench, metrics_of, quality_of
 from handlers.optimization.cost import cost_of
 from handlers.optimization.delegate import after_run, hand_off
 from handlers.optimization.trial import compare_load, run_name
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines
+from schemas.command import Constraints, OptimizeInference
 from schemas.delegation import HandoffOutcome
-from schemas.measurement import GateVerdict, LoadReport
-from schemas.plan import Plan
-from schemas.report import Comparison, Report, Trial, TrialOutcome
-from schemas.status import JobState
+from schemas.measurement import LoadReport
+from schemas.plan import Plan, StepKind
+from schemas.report import Comparison, Report, Trial
+from schemas.status import InferenceStatus, JobState
 
 
 @dataclass(frozen=True)
@@ -38,23 +40,23 @@ async def finish(bench: Bench, found: Findings) -> Report:
     """The report, written as `report.json`, `report.md` and plots into the job's directory; peers are asked before."""
     wanted = tuple(after_run(found.trials, found.baseline_comparisons))
     outcomes = await hand_off(bench.job, bench.agent, bench.command.model, wanted)
-    return await bench.job.step("report", Report, lambda: _write(bench, found, outcomes))
+    return await bench.step("report", Report, lambda: _write(bench, found, outcomes))
 
 
 async def _write(bench: Bench, found: Findings, outcomes: tuple[HandoffOutcome, ...]) -> Report:
     directory = bench.job.directory
     drawn = plots.draw(directory, found.baseline, found.trials, bench.command.constraints.max_quality_loss)
     report = compose(bench, found).model_copy(update={"plots": drawn, "handoffs": outcomes})
-    (directory / "plan.json").write_text(found.plan.model_dump_json(indent=1))
-    (directory / "report.json").write_text(report.model_dump_json(indent=1))
-    (directory / "report.md").write_text(report_markdown(report))
+    write_whole(directory / "plan.json", found.plan.model_dump_json(indent=1))
+    write_whole(directory / "report.json", report.model_dump_json(indent=1))
+    write_whole(directory / "report.md", report_markdown(report))
     return report
 
 
 def compose(bench: Bench, found: Findings) -> Report:
     """The report without plots and hand-offs."""
     trials, baseline = found.trials, found.baseline
-    best = recommended(trials)
+    best = recommended(bench.command, trials, baseline)
     load = best.load if best and best.load else baseline
     cost = cost_of(best.candidate if best else found.plan.baseline, load)
     limits = lines(bench.command, load, best.gate if best else None, cost)
@@ -68,6 +70,7 @@ def compose(bench: Bench, found: Findings) -> Report:
         lines=limits,
         before_after=before_after(baseline, load) if best else (),
         chosen=best.candidate.strategy.label if best else None,
+        recommended=trials.index(best) if best else None,
         hash=f"inf_opt_v{trials.index(best) + 1}" if best else "inf_opt_v0",
         host=bench.host,
         conditions=(*_expected(found.plan), *_conditions(bench, load)),
@@ -82,17 +85,44 @@ def compose(bench: Bench, found: Findings) -> Report:
         handoffs=(),
         artifacts=tuple(trial.artifact for trial in trials if trial.artifact),
         plots=(),
-        reproduce=("inferwright serve", f"inferwright send {bench.job.directory}/command.json"),
-        undo="Serve F16.gguf again with the baseline's settings; nothing outside this job's directory was changed.",
+        reproduce=(
+            "inferwright serve --nats nats://127.0.0.1:4222",
+            f"inferwright send {bench.job.directory}/command.json --nats nats://127.0.0.1:4222",
+        ),
+        undo="Serve F16.gguf again with the baseline's settings; only this job's directory and the cache changed.",
     )
 
 
-def recommended(trials: tuple[Trial, ...]) -> Trial | None:
-    """Of the trials that passed the gate, the one that met every target with the most throughput, else the fastest."""
-    passed = [trial for trial in trials if trial.load and trial.gate and trial.gate.verdict is GateVerdict.PASSED]
-    met = [trial for trial in passed if trial.outcome is TrialOutcome.MET]
-    return max(
-        met or passed, key=lambda trial: capacity(trial.load).throughput_rps.value if trial.load else 0, default=None
+def recommended(command: OptimizeInference, trials: tuple[Trial, ...], baseline: LoadReport) -> Trial | None:
+    """Of the trials that passed the gate the one that meets most limits, then the fastest.
+
+    None where the untouched model meets as many and is no slower.
+    """
+    served = [(trial, trial.load) for trial in trials if trial.load]
+    ranked = max(served, key=lambda pair: _worth(command, pair[1]), default=None)
+    return ranked[0] if ranked and _worth(command, ranked[1]) > _worth(command, baseline) else None
+
+
+def _worth(command: OptimizeInference, load: LoadReport) -> tuple[int, float]:
+    """How many of the request's targets a load test met, and its throughput."""
+    targets = lines(command.model_copy(update={"constraints": Constraints()}), load, None, None)
+    return sum(line.met for line in targets), capacity(load).throughput_rps.value
+
+
+def final_status(report: Report) -> InferenceStatus:
+    """The terminal update: the figures of what is recommended, not of what was tried last."""
+    best = report.best
+    load = best.load if best and best.load else report.baseline
+    cost = report.cost.per_1k_requests
+    return InferenceStatus(
+        state=report.state,
+        phase=StepKind.VALIDATION,
+        optimization=report.chosen or load.strategy,
+        detail=report.sentence,
+        progress=1.0,
+        metrics=metrics_of(arrivals(load)),
+        quality=quality_of(best.gate) if best and best.gate else None,
+        cost_per_1k=cost.value if cost else None,
     )
 
 
@@ -131,7 +161,7 @@ def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
         return ("Keep serving the untouched model.", "Loosen max_quality_loss, or ask for other hardware.")
     strategy = best.candidate.strategy
     serve = (
-        f"Serve {best.artifact.path} from runs/{bench.job.job} with llama.cpp: {strategy.threads} threads, "
+        f"Serve {best.artifact.path} from {bench.job.directory} with llama.cpp: {strategy.threads} threads, "
         f"{strategy.max_sequences} slots, {strategy.batched_tokens} batched tokens, {strategy.kv_format} KV cache."
     )
     return (

@@ -18,6 +18,8 @@ from schemas.report import Comparison, Report, Trial, TrialOutcome
 
 SUSTAINABLE = 0.5
 """Share of the measured baseline's capacity at which arrivals are planned where no plan meets what was asked."""
+AT_ANY_RATE = frozenset({"throughput_rps", "output_tokens_s", "quality_loss"})
+"""Metrics that do not depend on how many requests come a second."""
 WORTH_TRYING = 1.05
 """Once a strategy has met every limit, another is tried only if it promises this much more throughput."""
 
@@ -31,7 +33,7 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     bench, facts = await prepare(command, job, services)
     effort = services.workshop.effort
     first = plan(command, facts)
-    baseline = await job.step("baseline", LoadReport, lambda: _baseline(bench, first))
+    baseline = await bench.step("baseline", LoadReport, lambda: _baseline(bench, first))
     facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
     trials: list[Trial] = []
     current = _plan(command, facts, baseline)
@@ -41,7 +43,8 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
             break
         number = len(trials) + 1
         stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / effort.trials)
-        trials.append(await attempt(bench, candidate, first.workload, stage))
+        trial = await attempt(bench, candidate, first.workload, stage)
+        trials.append(trial if current.workload == first.workload else _comparable(trial))
         facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
         current = _plan(command, facts, baseline)
     return await finish(bench, Findings(first, baseline, tuple(trials), current))
@@ -66,6 +69,12 @@ async def _baseline(bench: Bench, first: Plan) -> LoadReport:
     stage = Stage("inf_opt_v0", strategy.label, 0.1)
     await bench.say(StepKind.BASELINE, stage, f"measuring the untouched model; decode is bound by {first.bottleneck}")
     return await bench.load(strategy, bench.base, first.workload, "baseline", stage)
+
+
+def _comparable(trial: Trial) -> Trial:
+    """The trial with only those comparisons that hold at any rate of arrivals."""
+    kept = tuple(item for item in trial.comparisons if item.metric in AT_ANY_RATE)
+    return trial.model_copy(update={"comparisons": kept})
 
 
 def _learn(facts: Facts, strategy: Strategy, comparisons: tuple[Comparison, ...]) -> Facts:

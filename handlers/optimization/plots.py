@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from executors.files import partial
 from handlers.optimization.verdict import capacity
 from schemas.measurement import Arrivals, LoadReport
 from schemas.report import Trial
@@ -34,7 +35,9 @@ def _blank() -> "tuple[Figure, Axes]":
 
 
 def _save(figure: "Figure", path: Path) -> str:
-    figure.savefig(path, metadata={"Date": None})
+    with partial(path) as draft:
+        figure.savefig(draft, metadata={"Date": None})
+        draft.replace(path)
     return path.name
 
 

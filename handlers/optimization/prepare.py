@@ -4,7 +4,8 @@ from pathlib import Path
 
 from executors import models, texts, toolchain
 from executors.compress.gguf import quantize
-from executors.host import probe
+from executors.files import write_whole
+from executors.host import identity, probe
 from executors.worker import Workbench
 from handlers.context import JobContext
 from handlers.optimization.advice import facts, from_file
@@ -28,16 +29,18 @@ async def prepare(command: OptimizeInference, job: JobContext, services: Service
     """
     workshop = services.workshop
     (job.directory / "logs").mkdir(exist_ok=True)
-    (job.directory / "command.json").write_text(command.model_dump_json(exclude_unset=True, indent=1))
+    write_whole(job.directory / "command.json", command.model_dump_json(exclude_unset=True, indent=1))
     source = find(command.model, workshop)
     model = from_file(source)
     tools = toolchain.find("llamacpp", workshop.cache)
-    host = await job.step("host", HostFacts, lambda: probe(job.directory / "logs" / "probe.log"))
+    place = identity()
+    host = await job.step(f"host-{place}", HostFacts, lambda: probe(job.directory / "logs" / "probe.log"))
     base = job.directory / f"{BASE}.gguf"
     tool = Workbench(tools, 1, job.directory / "logs" / "base.log")
-    made = await job.step("base", Artifact, lambda: quantize(source, BASE, base, importance=None, bench=tool))
+    made = await job.step(f"base-{place}", Artifact, lambda: quantize(source, BASE, base, importance=None, bench=tool))
     bench = Bench(
         agent=services.agent,
+        place=place,
         command=command,
         job=job,
         workshop=workshop,

@@ -9,6 +9,7 @@ from executors.compress.gguf import compute_importance, manifest, manifest_of, q
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
 from handlers.optimization.bench import Bench, Stage
+from handlers.optimization.cost import cost_of
 from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from schemas.artifact import Artifact
 from schemas.error import AgentError, ErrorCode
@@ -32,13 +33,13 @@ async def attempt(bench: Bench, candidate: Candidate, workload: PlannedWorkload,
 
 
 async def _attempt(bench: Bench, candidate: Candidate, workload: PlannedWorkload, stage: Stage) -> Trial:
-    strategy, job = candidate.strategy, bench.job
+    strategy = candidate.strategy
     name = weights_name(strategy)
-    weights = job.directory / f"{name}.gguf"
+    weights = bench.job.directory / f"{name}.gguf"
     await bench.say(StepKind.OPTIMIZATION, stage, f"making {weights.name} from {bench.base.name}")
-    artifact = await job.step(f"compress-{name}", Artifact, lambda: _compress(bench, stage, strategy, weights))
+    artifact = await bench.step(f"compress-{name}", Artifact, lambda: _compress(bench, stage, strategy, weights))
     await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
-    gate = await job.step(f"judge-{name}", GateDecision, lambda: _judge(bench, stage, weights))
+    gate = await bench.step(f"judge-{name}", GateDecision, lambda: _judge(bench, stage, weights))
     await bench.say_gate(stage, gate)
     if gate.verdict is not GateVerdict.PASSED:
         return Trial(
@@ -50,8 +51,8 @@ async def _attempt(bench: Bench, candidate: Candidate, workload: PlannedWorkload
             comparisons=_compare(candidate, gate, None),
         )
     run = run_name(strategy)
-    load = await job.step(f"load-{run}", LoadReport, lambda: bench.load(strategy, weights, workload, run, stage))
-    missed = [line.name for line in lines(bench.command, load, gate, None) if not line.met]
+    load = await bench.step(f"load-{run}", LoadReport, lambda: bench.load(strategy, weights, workload, run, stage))
+    missed = [line.name for line in lines(bench.command, load, gate, cost_of(candidate, load)) if not line.met]
     return Trial(
         candidate=candidate,
         outcome=TrialOutcome.MISSED_TARGET if missed else TrialOutcome.MET,
@@ -83,7 +84,7 @@ async def _compress(bench: Bench, stage: Stage, strategy: Strategy, weights: Pat
 async def _importance(bench: Bench, stage: Stage) -> Path:
     """The importance matrix, in the job's directory."""
     path = bench.job.directory / "importance.npz"
-    await bench.job.step("importance", Artifact, lambda: _provide_importance(bench, stage, path))
+    await bench.step("importance", Artifact, lambda: _provide_importance(bench, stage, path))
     return path
 
 
