@@ -11,6 +11,8 @@ from schemas.measurement import (
     QualityMeasurement,
     Resources,
 )
+from schemas.plan import Candidate, Memory, Prediction, Strategy
+from schemas.report import Trial, TrialOutcome
 
 
 def measured(value: float, unit: str = "ms") -> Estimate:
@@ -71,3 +73,31 @@ def gate(loss: float, verdict: GateVerdict) -> GateDecision:
         text="enwiki sample, evaluation half",
     )
     return GateDecision(verdict=verdict, limit=0.02, quality=quality, sentence="a sentence")
+
+
+def candidate(weight_format: str) -> Candidate:
+    """A strategy with a prediction that nobody reads here."""
+    said = {name: guessed(1.0) for name in Prediction.model_fields if name not in OPTIONAL}
+    memory = Memory(weights_gb=0.1, kv_cache_gb=0.1, activations_gb=0.1, runtime_gb=0.1)
+    strategy = Strategy(engine="llama.cpp", weight_format=weight_format, accelerator="host", max_sequences=4)
+    return Candidate(strategy=strategy, prediction=Prediction(**said), memory=memory)
+
+
+OPTIONAL = {"cost_monthly_usd", "cost_per_1k_usd", "cost_per_1m_tokens_usd"}
+
+
+def guessed(value: float) -> Estimate:
+    """A figure of the planner's."""
+    return Estimate(value=value, low=value, high=value, unit="", evidence=Evidence.CALIBRATED)
+
+
+def trial(weight_format: str, rps: float | None, loss: float = 0.0) -> Trial:
+    """A candidate that passed the gate and served `rps`, or that the gate refused."""
+    passed = rps is not None
+    return Trial(
+        candidate=candidate(weight_format),
+        outcome=TrialOutcome.MET if passed else TrialOutcome.MISSED_QUALITY,
+        sentence="a sentence",
+        gate=gate(loss, GateVerdict.PASSED if passed else GateVerdict.FAILED),
+        load=load(rps, 1000 / rps, strategy=weight_format) if rps else None,
+    )
