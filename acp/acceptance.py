@@ -42,14 +42,14 @@ class Acceptance:
         """
         body = codec.canonical(envelope.body)
         record = JobRecord(
-            job=job_id(sender, head.request_key),
+            job=job_id(sender, head.identity),
             cmd=envelope.cmd or "",
             sender=sender,
             digest=sha256(body).hexdigest(),
             accepted_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             trace=head.trace or headers.new_trace(),
         )
-        known = await self._ledger.find(record.job) if head.request_key else None
+        known = await self._ledger.find(record.job) if head.identity else None
         accepted = (
             known.record if known else await self._enqueue(Work(record=record, command=body.decode(), came_with=head))
         )
@@ -63,16 +63,12 @@ class Acceptance:
     async def _enqueue(self, work: Work) -> JobRecord:
         """Store the work here and in the stream, then its record; the first of two equal job ids wins."""
         check_room(self._bus.settings)
-        await self._journal.keep(work)
-        record = work.record
-        try:
+        async with self._journal.accepting(work):
+            record = work.record
             queued, twin = await enqueue(self._outbox, self._subjects, work, record.job)
-        except AgentError:
-            self._journal.drop(record.job)  # refused, and the sender is told so
-            raise
-        if twin:
-            record = await self._twin(record.job, queued)
-        return (await self._ledger.create(record.model_copy(update={"queued": queued}))).record
+            if twin:
+                record = await self._twin(record.job, queued)
+            return (await self._ledger.create(record.model_copy(update={"queued": queued}))).record
 
     async def _twin(self, job: str, seq: int) -> JobRecord:
         """The record of the request that was faster with the same key, from its message or, once done, the ledger."""
@@ -84,7 +80,7 @@ class Acceptance:
         return Work.model_validate_json(message.data or b"").record
 
 
-def job_id(sender: Sender, key: str | None) -> str:
-    """An id that is the same for the same sender and key, and random without a key."""
-    seed = f"{sender.verified}\0{sender.name}\0{key}".encode() if key else secrets.token_bytes(32)
+def job_id(sender: Sender, identity: str | None) -> str:
+    """An id that is the same for the same sender and request, and random without anything to know it again by."""
+    seed = f"{sender.verified}\0{sender.name}\0{identity}".encode() if identity else secrets.token_bytes(32)
     return "job-" + base64.b32encode(sha256(seed).digest())[:20].decode().lower()

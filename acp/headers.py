@@ -5,6 +5,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic import Field
+
 from schemas.base import Record
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
@@ -34,11 +36,18 @@ class Headers(Record):
     encoding: str | None = None
     hops: int = 0
     seen: tuple[str, ...] = ()
+    place: str | None = Field(default=None, exclude=True)
+    """Where a message without a key lies in the inbox: no header, so that no sender can claim another's."""
 
     @property
     def request_key(self) -> str | None:
-        """What makes two requests the same one: `Idempotency-Key`, else `Nats-Msg-Id`."""
+        """What makes two requests the same one, as the sender says: `Idempotency-Key`, else `Nats-Msg-Id`."""
         return self.key or self.message_id
+
+    @property
+    def identity(self) -> str | None:
+        """What makes two deliveries the same request: the sender's key, else the place in the inbox."""
+        return f"key\0{self.request_key}" if self.request_key else self.place and f"place\0{self.place}"
 
 
 NONE: Final = Headers()

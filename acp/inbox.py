@@ -10,6 +10,7 @@ from nats.js.errors import APIError
 
 from acp import headers
 from acp.bus import Bus
+from acp.headers import Headers
 from acp.intake import Crashed, Intake
 from acp.large import fit
 from acp.ledger import patiently
@@ -59,7 +60,7 @@ class Inbox:
         sender = Sender(name=verified, verified=True) if verified else ANYBODY
         head = headers.read(message.headers)
         if head.request_key is None:
-            head = head.model_copy(update={"message_id": f"inbox-{message.metadata.sequence.stream}"})
+            head = head.model_copy(update={"place": place(message)})
         envelope = self._intake.classify(message.data, head)
         try:
             async with asyncio.timeout(self._bus.settings.answer_s):
@@ -75,13 +76,21 @@ class Inbox:
             await message.nak(delay=PAUSE_S)
             return
         if reply is not None:
-            await self._keep(message, await fit(self._bus, reply), head.request_key or "")
+            await self._keep(message, await fit(self._bus, reply), head)
         await patiently(lambda: message.ack_sync(timeout=2), self._bus.settings.broker_patience_s)
 
-    async def _keep(self, message: Msg, reply: Reply, key: str) -> None:
+    async def _keep(self, message: Msg, reply: Reply, came_with: Headers) -> None:
         """Leave the answer where the sender can find it, and a copy of what was refused with the dead letters."""
         if reply.refused:
             why = DeadLetter(reply.error or "", reply.detail, message.metadata.num_delivered)
             await self._intake.bury(message.data, message.subject, message.headers, why)
-        head = reply.headers(self._bus.settings.agent) | {headers.MESSAGE_ID: f"answer.{key}"}
-        await self._outbox.publish(self._subjects.answer(key), reply.body, head)
+        key = came_with.request_key
+        subject = self._subjects.answer(key) if key else self._subjects.answer_to(message.metadata.sequence.stream)
+        once = f"answer.{key}" if key else f"answer to {came_with.place}"
+        head = reply.headers(self._bus.settings.agent) | {headers.MESSAGE_ID: once}
+        await self._outbox.publish(subject, reply.body, head)
+
+
+def place(message: Msg) -> str:
+    """The same for every delivery of a message, and for no other one, also where the stream has been made anew."""
+    return f"{message.metadata.sequence.stream} of {message.metadata.timestamp.isoformat()}"

@@ -18,7 +18,7 @@ from acp.routes import Routes
 from acp.settings import Settings
 from acp.subjects import Subjects
 from schemas.command import Command, RespondFormat
-from schemas.error import AgentError, ErrorCode
+from schemas.error import AgentError, ErrorCode, first_error
 from schemas.job import Accepted, PeerStatus, Sender
 
 log = structlog.get_logger()
@@ -123,6 +123,4 @@ def validated(command: type[Command], envelope: Envelope) -> Command:
     try:
         return command.model_validate(envelope.body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "command"
-        raise AgentError(ErrorCode.INVALID_COMMAND, f"{field}: {first['msg']}") from error
+        raise AgentError(ErrorCode.INVALID_COMMAND, first_error(error)) from error

@@ -6,23 +6,21 @@ A broker without `sync_interval: always` confirms before it syncs: a power failu
 import asyncio
 import contextlib
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import time
 
 import structlog
-from nats.js.errors import NotFoundError
+from pydantic import ValidationError
 
 from acp import headers
-from acp.bus import Bus
-from acp.ledger import Ledger, patiently
 from acp.outbox import Outbox
 from acp.subjects import Subjects
 from acp.work import Work
-from schemas.job import JobRecord
+from schemas.error import AgentError, ErrorCode, first_error
 
 log = structlog.get_logger()
 SETTLED_S = 2.0
-EVERY_S = 3600.0
 
 
 class Journal:
@@ -30,10 +28,45 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._accepting: set[str] = set()
+        self.withdrawn = asyncio.Event()
+        """Set when an acceptance was given up that the broker may have heard of; whoever waits for it clears it."""
 
-    async def keep(self, work: Work) -> None:
-        """Have `work` on the disk when this returns."""
-        await asyncio.to_thread(self._write, work)
+    @contextlib.asynccontextmanager
+    async def accepting(self, work: Work) -> AsyncIterator[None]:
+        """Have `work` on the disk while the broker is asked to take it, and for good only where it did.
+
+        An acceptance that ends otherwise is told to the sender as an error, after which no job may start. Where the
+        broker may have taken the work all the same, a job without a key is withdrawn; one with a key is what the same
+        request will find again.
+        """
+        job = work.record.job
+        self._accepting.add(job)
+        try:
+            await self._keep(work)
+            yield
+        except BaseException as error:
+            refused = isinstance(error, AgentError) and error.code is not ErrorCode.BROKER_UNAVAILABLE
+            self._give_up(job, doubtful=not refused and work.came_with.identity is None)
+            raise
+        finally:
+            self._accepting.discard(job)
+
+    async def _keep(self, work: Work) -> None:
+        writing = asyncio.ensure_future(asyncio.to_thread(self._write, work))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing  # a thread cannot be stopped, and must not write after the file was given up
+            raise
+
+    def _give_up(self, job: str, *, doubtful: bool) -> None:
+        file = self._file(job)
+        if doubtful and file.exists():
+            file.replace(file.with_suffix(".withdrawn"))
+            self.withdrawn.set()
+        else:
+            file.unlink(missing_ok=True)
 
     def _write(self, work: Work) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -47,68 +80,33 @@ class Journal:
 
     def drop(self, job: str) -> None:
         """Forget a job that has ended."""
-        self._file(job).unlink(missing_ok=True)
+        for suffix in (".json", ".withdrawn"):
+            self._file(job).with_suffix(suffix).unlink(missing_ok=True)
 
     def waiting(self) -> list[Work]:
         """What was accepted here, longer than a moment ago, and is not known to have ended."""
-        before = time() - SETTLED_S
+        return [work for work in self._read("*.json", time() - SETTLED_S) if work.record.job not in self._accepting]
+
+    def given_up(self) -> list[Work]:
+        """What was not accepted in the end, though the broker may have it."""
+        return self._read("*.withdrawn", time())
+
+    def _read(self, pattern: str, before: float) -> list[Work]:
+        """The files written by `before`; what cannot be read is set aside as `.corrupt`, for people to look at."""
         found = []
-        for file in sorted(self._directory.glob("*.json")):
+        for file in sorted(self._directory.glob(pattern)):
             with contextlib.suppress(FileNotFoundError):  # ended between the listing and the reading
-                if file.stat().st_mtime < before:
+                if file.stat().st_mtime > before:
+                    continue
+                try:
                     found.append(Work.model_validate_json(file.read_bytes()))
+                except ValidationError as error:
+                    log.warning("journal_unreadable", file=str(file), detail=first_error(error))
+                    file.replace(file.with_suffix(".corrupt"))
         return found
 
     def _file(self, job: str) -> Path:
         return self._directory / f"{job}.json"
-
-
-class Resender:
-    """Compares the journal with the broker and hands over again what got lost there."""
-
-    def __init__(self, bus: Bus, journal: Journal, ledger: Ledger, outbox: Outbox) -> None:
-        self._bus = bus
-        self._subjects = Subjects(bus.settings.agent)
-        self._journal = journal
-        self._ledger = ledger
-        self._outbox = outbox
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Look at start, a moment after every reconnection, and now and then, until `stop`."""
-        while not stop.is_set():
-            self._bus.reconnected.clear()
-            for work in await asyncio.to_thread(self._journal.waiting):
-                await self._look_after(work)
-            waits = [asyncio.create_task(event.wait()) for event in (stop, self._bus.reconnected)]
-            await asyncio.wait(waits, timeout=EVERY_S, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-            if not stop.is_set():
-                await asyncio.sleep(SETTLED_S)
-
-    async def _look_after(self, work: Work) -> None:
-        job = work.record.job
-        entry = await self._ledger.find(job)
-        if entry is not None and entry.record.state.terminal:
-            self._journal.drop(job)
-        elif entry is None:
-            log.error("job_lost_by_broker", job=job)
-            await enqueue(self._outbox, self._subjects, work, f"{job}.again")
-            await self._ledger.create(work.record)
-        elif not await self._queued(entry.record):
-            log.error("work_lost_by_broker", job=job)
-            await enqueue(self._outbox, self._subjects, work, f"{job}.again.{entry.revision}")
-
-    async def _queued(self, record: JobRecord) -> bool:
-        if record.queued is None:  # accepted a moment ago, or by a process that died then: the next look will tell
-            return False
-        stream, patience_s = self._subjects.stream("work"), self._bus.settings.broker_patience_s
-        seq = record.queued
-        try:
-            message = await patiently(lambda: self._bus.js.get_msg(stream, seq), patience_s)
-        except NotFoundError:
-            return False
-        return (message.headers or {}).get(headers.JOB) == record.job
 
 
 async def enqueue(outbox: Outbox, subjects: Subjects, work: Work, message_id: str) -> tuple[int, bool]:

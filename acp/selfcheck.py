@@ -12,7 +12,11 @@ NOWHERE = {"Nats-Expected-Stream": "none-of-this-name"}
 
 
 async def check_permissions(bus: Bus) -> None:
-    """Try every subject this agent publishes and subscribes to.
+    """Try what commands and jobs need: publishing and subscribing that a peer could not tell from silence.
+
+    Published to: work, status, answer, dead letters, the ledger's bucket. Subscribed to: both command subjects and an
+    inbox for replies. Not tried: `$JS.API.>` and `$JS.ACK.>`, which answer for themselves; `$SRV.>`; the object store;
+    peers' command subjects, because a peer would take the attempt for a message.
 
     Raises:
         AgentError: `forbidden`, with the server's own words.
@@ -35,5 +39,5 @@ async def check_permissions(bus: Bus) -> None:
     denied = bus.denied[before:]
     if denied:
         raise AgentError(
-            ErrorCode.FORBIDDEN, f"NATS denies this agent: {'; '.join(denied)}; grant it, see docs/security.md"
+            ErrorCode.FORBIDDEN, f"NATS denies this agent: {'; '.join(denied)}; grant it, see docs/nats.md"
         )

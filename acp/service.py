@@ -16,9 +16,10 @@ from acp.inbox import Inbox
 from acp.intake import Intake
 from acp.job import Kit
 from acp.jobs import Jobs
-from acp.journal import Journal, Resender
+from acp.journal import Journal
 from acp.ledger import Ledger
 from acp.outbox import Outbox
+from acp.resender import Resender
 from acp.routes import Routes
 from acp.selfcheck import check_permissions
 from acp.subjects import Subjects
@@ -67,7 +68,7 @@ class Service:
         self.door = Door(backend.bus, self.intake)
         self.worker = Worker(backend.bus, backend.kit, routes, f"{self._settings.agent}-{secrets.token_hex(4)}")
         self._inbox = Inbox(backend.bus, self.intake, backend.kit.outbox)
-        self._resender = Resender(backend.bus, backend.kit.journal, backend.kit.ledger, backend.kit.outbox)
+        self._resender = Resender(backend.bus, backend.kit, backend.jobs)
         self.ready = asyncio.Event()
 
     @property

@@ -50,6 +50,10 @@ class Subjects:
         """The answer to a command left in the inbox."""
         return f"acp.{self.agent}.answer.{token(message)}"
 
+    def answer_to(self, seq: int) -> str:
+        """The answer to the inbox's message `seq`, which had no id; `=` keeps it apart from what senders name."""
+        return f"acp.{self.agent}.answer.=inbox-{seq}"
+
     @property
     def dead_letters(self) -> str:
         """Refused and poisonous messages."""

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import shutil
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import structlog
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
+from pydantic import ValidationError
 
+from acp import headers
 from acp.bus import Bus
 from acp.envelope import classify
 from acp.intake import validated
@@ -24,7 +27,7 @@ from acp.streams import CONSUMER
 from acp.subjects import Subjects
 from acp.supervise import Drained, Supervisor
 from acp.work import Work
-from schemas.error import AgentError, ErrorCode
+from schemas.error import AgentError, ErrorCode, first_error
 from schemas.job import Outcome
 
 log = structlog.get_logger()
@@ -70,13 +73,23 @@ class Worker:
             return None
 
     async def _start(self, message: Msg) -> None:
-        work = Work.model_validate_json(message.data)
+        try:
+            work = Work.model_validate_json(message.data)
+        except ValidationError as error:
+            delivery = message.metadata
+            name = f"unreadable-{delivery.sequence.stream}.{delivery.num_delivered}"
+            self._track(name, self._refuse(message, first_error(error)))
+            return
         job = work.record.job
         if job in self.running:  # redelivered to us while we still run it: our claim had lapsed, our lease has not
             await message.in_progress()
             self._slots.release()
             return
-        task = asyncio.create_task(self._run(work, message))
+        self._track(job, self._run(work, message))
+
+    def _track(self, job: str, running: Coroutine[None, None, None]) -> None:
+        """Run it beside the others; its slot is free again when it ends, however it ends."""
+        task = asyncio.create_task(running)
         self.running[job] = task
         task.add_done_callback(partial(self._ended, job))
 
@@ -158,6 +171,22 @@ class Worker:
         log.error("job_poisonous", attempts=tried)
         await self._kit.outbox.dead_letter(message.subject, work.command.encode(), message.headers, why)
         return failure(lease.record, AgentError(ErrorCode.INTERNAL, detail))
+
+    async def _refuse(self, message: Msg, detail: str) -> None:
+        """Leave a dead letter of a message that no work can be read from, and end the job that waits for it."""
+        seq, head = message.metadata.sequence.stream, message.headers or {}
+        log.error("work_unreadable", seq=seq, detail=detail)
+        why = DeadLetter("unreadable", detail, message.metadata.num_delivered)
+        await self._kit.outbox.dead_letter(message.subject, message.data, head, why)
+        named = head.get(headers.JOB)
+        entry = await self._kit.ledger.find(named) if named else None
+        if entry is not None and entry.record.queued == seq and not entry.record.state.terminal:
+            lease = await Lease.take(self._kit.ledger, entry.record.job, self.name, seq)
+            job = Job(lease, self._kit, self._directory(entry.record.job), headers.NONE)
+            sorry = "this agent cannot read the stored command, which is among the dead letters; send it again"
+            await job.finish(failure(lease.record, AgentError(ErrorCode.INTERNAL, sorry)))
+            self._kit.journal.drop(entry.record.job)
+        await message.term()
 
     async def _acknowledge(self, message: Msg) -> None:
         """Confirmed by the broker, so that a finished job does not come back."""

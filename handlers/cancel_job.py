@@ -11,4 +11,8 @@ async def answer(command: CancelJob, services: Services) -> JobAnswer:
     return JobAnswer(job=await services.jobs.cancel(command.job, services.sender))
 
 
-HANDLER = Handler(command=CancelJob, summary="Ends a job of the same sender.", answer=answer)
+HANDLER = Handler(
+    command=CancelJob,
+    summary="Ends a job: a verified sender's only for that sender or an operator, any other for anybody.",
+    answer=answer,
+)

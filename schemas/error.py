@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from schemas.base import Record
 
 
@@ -105,6 +107,13 @@ class AgentError(Exception):
     def rule(self) -> Rule:
         """How this error shows at each door."""
         return ERRORS[self.code]
+
+
+def first_error(error: ValidationError, prefix: tuple[str, ...] = ()) -> str:
+    """The first thing that is wrong with a record, behind the field it is in; `prefix` is where the record lies."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(str(part) for part in (*prefix, *first["loc"]))
+    return f"{field}: {first['msg']}" if field else first["msg"]
 
 
 class ErrorBody(Record):

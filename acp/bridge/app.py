@@ -19,7 +19,7 @@ from acp.reply import Reply
 from acp.room import check_room
 from acp.service import Backend, Service
 from acp.settings import Settings
-from schemas.error import AgentError, ErrorCode, ErrorReply
+from schemas.error import AgentError, ErrorCode, ErrorReply, first_error
 from schemas.query import ListJobs
 
 log = structlog.get_logger()
@@ -109,8 +109,7 @@ class Bridge:
         try:
             wanted = _LIST.validate_python({"cmd": "LIST_JOBS", **request.query})
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            raise AgentError(ErrorCode.INVALID_COMMAND, f"{first['loc'][-1]}: {first['msg']}") from error
+            raise AgentError(ErrorCode.INVALID_COMMAND, first_error(error)) from error
         return _json((await backend.jobs.list(wanted.limit, wanted.state)).model_dump_json(exclude_none=True))
 
     async def _job(self, request: web.Request) -> web.Response:

@@ -69,7 +69,7 @@ def _sender(request: web.Request, secret: bytes | None) -> Sender:
         names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
         return Sender(name=names[0] if names else "certificate", verified=True)
     if secret is not None:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode(errors="surrogateescape")
         if not hmac.compare_digest(given, secret):
             raise AgentError(ErrorCode.UNAUTHORIZED, "send the agent's token as Authorization: Bearer")
         return Sender(name="http", verified=True)

@@ -75,6 +75,27 @@ async def test_t03_a_web_page_cannot_use_the_loopback_bridge(tmp_path: Path) -> 
     assert seen == [403, 403, 403, 503]
 
 
+@pytest.mark.parametrize("token", [None, "right"])
+@pytest.mark.parametrize(
+    "head",
+    [b"Authorization: Bearer \xff\xfe", b"Host: \xff\xfe", b"Host: a:b:c", b"Host: 127.0.0.1:99999999", b"Host: [::1"],
+)
+async def test_t03_malformed_headers_are_refused_like_wrong_ones(
+    tmp_path: Path, token: str | None, head: bytes
+) -> None:
+    """Bytes that are no text and hosts that are none: 401 where a token is asked for, 403 else, never 500."""
+    settings = Settings(http_port=0, http_token=token, runs_dir=tmp_path)
+    more = b"" if head.startswith(b"Host") else b"Host: evil.example\r\n"
+    async with Bridge(settings).serving() as bridge:
+        host, port = bridge.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /jobs HTTP/1.1\r\n" + more + head + b"\r\n\r\n")
+        line = await asyncio.wait_for(reader.readline(), 3)
+        writer.close()
+
+    assert line.split()[1] == (b"401" if token else b"403")
+
+
 async def test_t03_a_slow_body_times_out(settings: Settings) -> None:
     """A body that never ends is 504 timeout, not a held connection."""
     from test_bridge import serving  # noqa: PLC0415
