@@ -66,7 +66,7 @@ async def test_an_engine_killed_under_load_ends_its_candidate_and_not_the_job(
 ) -> None:
     """Kill -9 of the engine in a candidate's load test: that trial failed with the reason, the next one is tried."""
     killed = asyncio.create_task(_kill_second_engine())
-    told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2, requests=16)))
+    told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2, requests=60)))
     assert await killed
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
     failed, following = report.trials
@@ -84,7 +84,7 @@ async def _kill_second_engine() -> bool:
             if "llamacpp_serve.py" in " ".join(child.cmdline()):
                 seen.add(child.pid)
                 if len(seen) > 1:
-                    await asyncio.sleep(2)
+                    await asyncio.sleep(1.5)
                     os.killpg(child.pid, signal.SIGKILL)
                     return True
         await asyncio.sleep(0.05)

@@ -102,4 +102,4 @@ async def test_every_answer_can_be_markdown(client: Client) -> None:
     own = await request(client, {"cmd": "REHEARSE", "at_once": True, "respond_format": "MARKDOWN"}, AGENT)
 
     assert orjson.loads(own.reply)["markdown"] == "# Rehearsed 3 steps\n"
-    assert orjson.loads(sent.reply)["markdown"] == "- pong: inference\\-optimization\\-specialist\n- hash: ping\\_v1\n"
+    assert orjson.loads(sent.reply)["markdown"] == "- pong: inference-optimization-specialist\n- hash: ping_v1\n"
