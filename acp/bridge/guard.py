@@ -82,7 +82,7 @@ def _sender(request: web.Request, secret: bytes | None) -> Sender:
 def _is_loopback(host: str) -> bool:
     try:
         return URL(f"//{host}").host in LOOPBACK
-    except ValueError:  # a Host header that is no host at all
+    except (ValueError, IndexError):  # a Host header that is no host at all: yarl says it either way
         return False
 
 

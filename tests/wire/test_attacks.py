@@ -78,7 +78,14 @@ async def test_t03_a_web_page_cannot_use_the_loopback_bridge(tmp_path: Path) -> 
 @pytest.mark.parametrize("token", [None, "right"])
 @pytest.mark.parametrize(
     "head",
-    [b"Authorization: Bearer \xff\xfe", b"Host: \xff\xfe", b"Host: a:b:c", b"Host: 127.0.0.1:99999999", b"Host: [::1"],
+    [
+        b"Authorization: Bearer \xff\xfe",
+        b"Host: \xff\xfe",
+        b"Host: a:b:c",
+        b"Host: 127.0.0.1:99999999",
+        b"Host: [::1",
+        b"Host: ][@",
+    ],
 )
 async def test_t03_malformed_headers_are_refused_like_wrong_ones(
     tmp_path: Path, token: str | None, head: bytes
