@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from cli.identity import check_imports
-from schemas.error import AgentError, ErrorCode
+from schemas.error import AgentError, ErrorCode, first_error
 
 T = TypeVar("T")
 
@@ -183,9 +183,7 @@ def main() -> None:
         typer.secho(f"inferwright: {error.detail}", fg="red", err=True)
         sys.exit(error.rule.exit)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        typer.secho(f"inferwright: {error.title}{f', {field}' if field else ''}: {first['msg']}", fg="red", err=True)
+        typer.secho(f"inferwright: {error.title}: {first_error(error)}", fg="red", err=True)
         sys.exit(2)
 
 

@@ -34,4 +34,4 @@ class JobContext(Protocol):
         """Publish an update, in order, only while this agent owns the job. `label` becomes the update's `hash`."""
 
     async def hand_off(self, handoff: Handoff) -> HandoffOutcome:
-        """Ask a peer, bounded in time; an absent peer gives `unanswered`, never an error."""
+        """Ask a peer, bounded in time, and journal its answer; an absent peer gives `unanswered`, never an error."""

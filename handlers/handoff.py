@@ -8,7 +8,7 @@ from handlers.registry import Handler
 from handlers.services import Services
 from schemas.command import OptimizeInference
 from schemas.delegation import HandoffReceived
-from schemas.error import AgentError, ErrorCode
+from schemas.error import AgentError, ErrorCode, first_error
 from schemas.job import Outcome
 
 
@@ -22,9 +22,7 @@ def _request(command: HandoffReceived) -> OptimizeInference:
     try:
         return OptimizeInference.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in ("context", *first["loc"]))
-        raise AgentError(ErrorCode.INVALID_COMMAND, f"{field}: {first['msg']}") from error
+        raise AgentError(ErrorCode.INVALID_COMMAND, first_error(error, ("context",))) from error
 
 
 def starts_job(command: HandoffReceived, services: Services) -> bool:

@@ -14,7 +14,7 @@ COMPONENT = "inference"
 async def hand_off(
     job: JobContext, agent: str, model: str, wanted: tuple[PlannedHandoff, ...]
 ) -> tuple[HandoffOutcome, ...]:
-    """Ask each peer and journal its answer; a peer that is absent is `unanswered` and holds nothing up."""
+    """Ask each peer once, also over a restart; one that is absent is `unanswered` and holds nothing up."""
     outcomes = []
     for number, item in enumerate(wanted):
         handoff = Handoff(
@@ -24,11 +24,7 @@ async def hand_off(
             context=HandoffContext(job=job.job, model=model, reason=item.work),
             deliverables_expected=item.deliverables,
         )
-
-        async def ask(handoff: Handoff = handoff) -> HandoffOutcome:
-            return await job.hand_off(handoff)
-
-        outcomes.append(await job.step(f"handoff-{number}-{item.peer}", HandoffOutcome, ask))
+        outcomes.append(await job.hand_off(handoff))
     return tuple(outcomes)
 
 
