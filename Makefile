@@ -18,7 +18,7 @@ demo: install
 	@$(BIN)/inferwright demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: lint type
 

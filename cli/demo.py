@@ -83,13 +83,11 @@ async def _converse(settings: Settings, board: Board) -> Sent:
         board.note("agent ready; the peer sends OPTIMIZE_INFERENCE")
         watch = Watch(accepted=lambda job: board.note(f"accepted as job {job}"), status=board.update)
         sending = asyncio.create_task(send(orjson.dumps(COMMAND), settings.nats_urls[0], sender="demo", watch=watch))
-        agent.add_done_callback(lambda _: sending.cancel())
         try:
-            return await sending
-        except asyncio.CancelledError:
-            if agent.done() and not agent.cancelled():
+            await asyncio.wait({sending, agent}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
                 await agent
-            raise
+            return await sending
         finally:
             sending.cancel()
     finally:

@@ -12,6 +12,7 @@ from executors.process import Child
 from schemas.error import AgentError, ErrorCode
 
 POLL_S = 0.05
+AGAIN_S = 1.0
 SIGNALLED = 128
 """The guard's exit status is this plus the signal's number where a signal ended the engine."""
 
@@ -34,22 +35,25 @@ async def watched(child: Child, engine: str) -> AsyncIterator[None]:
         AgentError: `engine_failed` where the engine dies.
     """
     body = asyncio.current_task()
-    died = False
+    if body is None:
+        raise RuntimeError("an engine is watched from a task")
+    cancels = 0
 
     async def watch() -> None:
-        nonlocal died
+        nonlocal cancels
         await child.wait()
-        died = True
-        if body is not None:
+        while True:  # a library may swallow one: asyncio.wait_for does before Python 3.12
+            cancels += 1
             body.cancel()
+            await asyncio.sleep(AGAIN_S)
 
     watcher = asyncio.create_task(watch())
     try:
         yield
     except asyncio.CancelledError:
-        if died and body is not None and body.uncancel() == 0:
-            raise engine_died(child, engine) from None
-        raise
+        if not cancels or [body.uncancel() for _ in range(cancels)][-1]:
+            raise
+        raise engine_died(child, engine) from None
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)

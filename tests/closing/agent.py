@@ -63,9 +63,11 @@ async def agent(runs: Path, workshop: Workshop) -> AsyncIterator[str]:
             await task
 
 
-async def tell(command: dict[str, object], runs: Path, workshop: Workshop) -> Told:
-    """Send one command to an agent of its own and follow it to its end."""
-    told = Told(runs)
+async def tell(
+    command: dict[str, object], runs: Path, workshop: Workshop, updates: list[InferenceStatus] | None = None
+) -> Told:
+    """Send one command to an agent of its own and follow it to its end; `updates` fills while it runs."""
+    told = Told(runs, updates=[] if updates is None else updates)
     async with agent(runs, workshop) as url:
         told.sent = await send(command, url, watch=Watch(status=told.updates.append))
     return told

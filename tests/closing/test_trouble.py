@@ -18,8 +18,9 @@ from conftest import CACHE
 from executors.broker import Broker
 from handlers.workshop import Workshop
 from schemas.error import AgentError, ErrorCode
+from schemas.plan import StepKind
 from schemas.report import Report, TrialOutcome
-from schemas.status import JobState
+from schemas.status import InferenceStatus, JobState
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 COMMAND: dict[str, object] = {
@@ -65,9 +66,10 @@ async def test_an_engine_killed_under_load_ends_its_candidate_and_not_the_job(
     workshop: Workshop, tmp_path: Path
 ) -> None:
     """Kill -9 of the engine in a candidate's load test: that trial failed with the reason, the next one is tried."""
-    killed = asyncio.create_task(_kill_second_engine())
-    told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2, requests=60)))
-    assert await killed
+    updates: list[InferenceStatus] = []
+    killed = asyncio.create_task(_kill_until_the_next(updates))
+    told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2, requests=24)), updates)
+    assert await killed > 0
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
     failed, following = report.trials
     assert failed.outcome is TrialOutcome.FAILED
@@ -76,18 +78,18 @@ async def test_an_engine_killed_under_load_ends_its_candidate_and_not_the_job(
     assert told.final.state.terminal
 
 
-async def _kill_second_engine() -> bool:
-    """SIGKILL to the first engine that serves a candidate: the one that is not the baseline's."""
-    seen: set[int] = set()
-    while True:
+async def _kill_until_the_next(updates: list[InferenceStatus]) -> int:
+    """SIGKILL to every engine but the baseline's until a second candidate is being made; how many were killed."""
+    seen: list[int] = []
+    while len({update.optimization for update in updates if update.phase is StepKind.OPTIMIZATION}) < 2:
         for child in psutil.Process().children():
-            if "llamacpp_serve.py" in " ".join(child.cmdline()):
-                seen.add(child.pid)
+            if "llamacpp_serve.py" in " ".join(child.cmdline()) and child.pid not in seen:
+                seen.append(child.pid)
                 if len(seen) > 1:
                     await asyncio.sleep(1.5)
                     os.killpg(child.pid, signal.SIGKILL)
-                    return True
         await asyncio.sleep(0.05)
+    return len(seen) - 1
 
 
 async def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:
