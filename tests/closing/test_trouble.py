@@ -1,6 +1,7 @@
 """When something is wrong: one clear sentence, no traceback, nothing left running, nothing half-written."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -83,11 +84,12 @@ async def _kill_until_the_next(updates: list[InferenceStatus]) -> int:
     seen: list[int] = []
     while len({update.optimization for update in updates if update.phase is StepKind.OPTIMIZATION}) < 2:
         for child in psutil.Process().children():
-            if "llamacpp_serve.py" in " ".join(child.cmdline()) and child.pid not in seen:
-                seen.append(child.pid)
-                if len(seen) > 1:
-                    await asyncio.sleep(1.5)
-                    os.killpg(child.pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it may end while it is looked at
+                if "llamacpp_serve.py" in " ".join(child.cmdline()) and child.pid not in seen:
+                    seen.append(child.pid)
+                    if len(seen) > 1:
+                        await asyncio.sleep(1.5)
+                        os.killpg(child.pid, signal.SIGKILL)
         await asyncio.sleep(0.05)
     return len(seen) - 1
 
