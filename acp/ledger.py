@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
@@ -118,16 +118,7 @@ class Ledger:
 
     async def records(self) -> list[JobRecord]:
         """Every job, oldest first."""
-        watcher = await self._bucket.watch("*.state", ignore_deletes=True)
-        records = []
-        try:
-            async for entry in watcher:
-                if entry is None or entry.value is None:
-                    break
-                records.append(JobRecord.model_validate_json(entry.value))
-        finally:
-            await watcher.stop()  # type: ignore[no-untyped-call]
-        return records
+        return [JobRecord.model_validate_json(value) async for value in self._values("*.state")]
 
     async def journaled(self, job: str, step: str) -> bytes | None:
         """A step's result, None where it has not finished."""
@@ -154,16 +145,19 @@ class Ledger:
 
     async def peer_statuses(self, job: str) -> tuple[PeerStatus, ...]:
         """What peers said about a job."""
-        watcher = await self._bucket.watch(f"{_key(job, 'peer')}.*", ignore_deletes=True)
-        found = []
+        found = self._values(f"{_key(job, 'peer')}.*")
+        return tuple([PeerStatus.model_validate_json(value) async for value in found])
+
+    async def _values(self, keys: str) -> AsyncGenerator[bytes]:
+        """What is kept now under the keys that match, oldest first."""
+        watcher = await self._bucket.watch(keys, ignore_deletes=True)
         try:
             async for entry in watcher:
                 if entry is None or entry.value is None:
                     break
-                found.append(PeerStatus.model_validate_json(entry.value))
+                yield entry.value
         finally:
             await watcher.stop()  # type: ignore[no-untyped-call]
-        return tuple(found)
 
     async def _read(self, key: str) -> tuple[bytes, int] | None:
         try:

@@ -66,23 +66,13 @@ def _factor(unit: str, dimension: Dimension) -> float | None:
     return _SCALES[name[0]] * units[rest] if name[0] in _SCALES and rest in units else None
 
 
-LatencyMs = Annotated[
-    NonNegativeFloat,
-    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.LATENCY), json_schema_input_type=float | str),
-]
-RequestsPerSecond = Annotated[
-    NonNegativeFloat,
-    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.THROUGHPUT), json_schema_input_type=float | str),
-]
-TokensPerSecond = Annotated[
-    NonNegativeFloat,
-    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.TOKEN_RATE), json_schema_input_type=float | str),
-]
-Fraction = Annotated[
-    NonNegativeFloat,
-    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.FRACTION), json_schema_input_type=float | str),
-]
-Usd = Annotated[
-    NonNegativeFloat,
-    BeforeValidator(lambda raw: parse_quantity(raw, Dimension.MONEY), json_schema_input_type=float | str),
-]
+def _in(dimension: Dimension) -> BeforeValidator:
+    """What reads a field of `dimension` in any dialect."""
+    return BeforeValidator(lambda raw: parse_quantity(raw, dimension), json_schema_input_type=float | str)
+
+
+LatencyMs = Annotated[NonNegativeFloat, _in(Dimension.LATENCY)]
+RequestsPerSecond = Annotated[NonNegativeFloat, _in(Dimension.THROUGHPUT)]
+TokensPerSecond = Annotated[NonNegativeFloat, _in(Dimension.TOKEN_RATE)]
+Fraction = Annotated[NonNegativeFloat, _in(Dimension.FRACTION)]
+Usd = Annotated[NonNegativeFloat, _in(Dimension.MONEY)]

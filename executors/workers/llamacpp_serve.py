@@ -3,7 +3,6 @@
 One JSON request on standard input, one JSON line on standard output once the server listens: {"url": …}.
 """
 
-import ipaddress
 import json
 import signal
 import sys
@@ -16,7 +15,7 @@ def parameters(request: dict[str, object]) -> xllamacpp.CommonParams:
     params = xllamacpp.CommonParams()
     params.model.path = request["model"]
     params.model_alias = {request["alias"]}
-    params.hostnames = [str(ipaddress.IPv4Address("127.0.0.1"))]
+    params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.n_parallel = request["slots"]
     params.n_ctx = request["slots"] * request["context"]

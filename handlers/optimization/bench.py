@@ -22,7 +22,6 @@ from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import HostFacts
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadReport, LoadSpec
-from schemas.model import ModelFacts
 from schemas.plan import PlannedWorkload, StepKind, Strategy
 from schemas.status import InferenceStatus, JobState, StatusMetrics, StatusQuality
 
@@ -56,7 +55,6 @@ class Bench:
     tools: Toolchain
     texts: Texts
     host: HostFacts
-    model: ModelFacts
     base: Path
     """The F16 weights that every candidate is made from and held against."""
     made: Artifact
@@ -76,14 +74,6 @@ class Bench:
         """Where a tool's words are kept."""
         return self.job.directory / "logs" / f"{name}.log"
 
-    async def say(self, phase: StepKind, stage: Stage, detail: str) -> None:
-        """Publish an update."""
-        await self._publish(phase, stage, detail)
-
-    async def say_gate(self, stage: Stage, gate: GateDecision) -> None:
-        """Publish what the gate decided."""
-        await self._publish(StepKind.VALIDATION, stage, gate.sentence, quality=quality_of(gate))
-
     async def load(
         self, strategy: Strategy, weights: Path, workload: PlannedWorkload, name: str, stage: Stage
     ) -> LoadReport:
@@ -92,7 +82,7 @@ class Bench:
 
         async def after(level: LoadLevel) -> None:
             detail = f"{level.arrivals.value} {level.setting:.3g}: {level.throughput_rps.value:.2f} requests/s"
-            await self._publish(phase, stage, detail, metrics=metrics_of(level))
+            await self.say(phase, stage, detail, metrics=metrics_of(level))
 
         log = self.log(f"serve-{name}")
         async with llamacpp.serve(strategy, weights, python=self.tools.python, log=log) as endpoint:
@@ -153,7 +143,7 @@ class Bench:
                     last.clear()
                     detail = f"{name}: {now.done} of {now.total} {now.detail}"
                     try:
-                        await self._publish(phase, stage, detail)
+                        await self.say(phase, stage, detail)
                     except AgentError as error:
                         log.warning("progress_not_published", error=error.detail)
                         return
@@ -165,7 +155,7 @@ class Bench:
             speaker.cancel()
             await asyncio.gather(speaker, return_exceptions=True)
 
-    async def _publish(
+    async def say(
         self,
         phase: StepKind,
         stage: Stage,
@@ -174,6 +164,7 @@ class Bench:
         metrics: StatusMetrics | None = None,
         quality: StatusQuality | None = None,
     ) -> None:
+        """Publish an update."""
         status = InferenceStatus(
             state=JobState.RUNNING,
             phase=phase,

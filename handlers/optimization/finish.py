@@ -10,8 +10,8 @@ from handlers.optimization.bench import Bench, metrics_of, quality_of
 from handlers.optimization.cost import cost_of
 from handlers.optimization.delegate import after_run, hand_off
 from handlers.optimization.trial import compare_load, run_name
-from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines
-from schemas.command import Constraints, OptimizeInference
+from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines, target_lines
+from schemas.command import OptimizeInference
 from schemas.delegation import HandoffOutcome
 from schemas.measurement import LoadReport
 from schemas.plan import Plan, StepKind
@@ -57,6 +57,7 @@ def compose(bench: Bench, found: Findings) -> Report:
     """The report without plots and hand-offs."""
     trials, baseline = found.trials, found.baseline
     best = recommended(bench.command, trials, baseline)
+    chosen = trials.index(best) if best else None
     load = best.load if best and best.load else baseline
     cost = cost_of(best.candidate if best else found.plan.baseline, load)
     limits = lines(bench.command, load, best.gate if best else None, cost)
@@ -70,8 +71,8 @@ def compose(bench: Bench, found: Findings) -> Report:
         lines=limits,
         before_after=before_after(baseline, load) if best else (),
         chosen=best.candidate.strategy.label if best else None,
-        recommended=trials.index(best) if best else None,
-        hash=f"inf_opt_v{trials.index(best) + 1}" if best else "inf_opt_v0",
+        recommended=chosen,
+        hash=f"inf_opt_v{0 if chosen is None else chosen + 1}",
         host=bench.host,
         conditions=(*_expected(found.plan), *_conditions(bench, load)),
         baseline=baseline,
@@ -105,8 +106,7 @@ def recommended(command: OptimizeInference, trials: tuple[Trial, ...], baseline:
 
 def _worth(command: OptimizeInference, load: LoadReport) -> tuple[int, float]:
     """How many of the request's targets a load test met, and its throughput."""
-    targets = lines(command.model_copy(update={"constraints": Constraints()}), load, None, None)
-    return sum(line.met for line in targets), capacity(load).throughput_rps.value
+    return sum(line.met for line in target_lines(command.targets, load)), capacity(load).throughput_rps.value
 
 
 def final_status(report: Report) -> InferenceStatus:

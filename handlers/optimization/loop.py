@@ -9,7 +9,6 @@ from handlers.optimization.prepare import prepare
 from handlers.optimization.trial import attempt, compare_load, run_name, weights_name
 from handlers.optimization.verdict import capacity
 from handlers.services import Services
-from planners.corrections import Corrections
 from planners.plan import Facts, plan
 from schemas.command import OptimizeInference, Performance
 from schemas.measurement import LoadReport
@@ -79,7 +78,7 @@ def _comparable(trial: Trial) -> Trial:
 
 def _learn(facts: Facts, strategy: Strategy, comparisons: tuple[Comparison, ...]) -> Facts:
     """The facts with what was measured for `strategy` among them."""
-    corrections: Corrections = facts.corrections
+    corrections = facts.corrections
     for item in comparisons:
         corrections = corrections.with_measurement(strategy, item.metric, item.predicted.value, item.measured.value)
     return replace(facts, corrections=corrections)
@@ -91,14 +90,10 @@ def _next(current: Plan, trials: list[Trial]) -> Candidate | None:
     failed = {
         weights_name(trial.candidate.strategy) for trial in trials if trial.outcome is TrialOutcome.MISSED_QUALITY
     }
-    best = max((capacity(trial.load).throughput_rps.value for trial in met(trials) if trial.load), default=0.0)
+    met = [trial.load for trial in trials if trial.outcome is TrialOutcome.MET and trial.load]
+    best = max((capacity(load).throughput_rps.value for load in met), default=0.0)
     for candidate in current.chosen:
         fresh = run_name(candidate.strategy) not in served and weights_name(candidate.strategy) not in failed
         if fresh and candidate.prediction.throughput_rps.value > best * WORTH_TRYING:
             return candidate
     return None
-
-
-def met(trials: list[Trial]) -> list[Trial]:
-    """The trials that met every limit."""
-    return [trial for trial in trials if trial.outcome is TrialOutcome.MET]

@@ -47,7 +47,6 @@ async def prepare(command: OptimizeInference, job: JobContext, services: Service
         tools=tools,
         texts=texts.find(workshop.cache, calibration=workshop.calibration_text, evaluation=workshop.evaluation_text),
         host=host,
-        model=model,
         base=base,
         made=made,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from executors.compress.gguf import compute_importance, manifest, manifest_of, quantize
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
-from handlers.optimization.bench import Bench, Stage
+from handlers.optimization.bench import Bench, Stage, quality_of
 from handlers.optimization.cost import cost_of
 from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from schemas.artifact import Artifact
@@ -40,7 +40,7 @@ async def _attempt(bench: Bench, candidate: Candidate, workload: PlannedWorkload
     artifact = await bench.step(f"compress-{name}", Artifact, lambda: _compress(bench, stage, strategy, weights))
     await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
     gate = await bench.step(f"judge-{name}", GateDecision, lambda: _judge(bench, stage, weights))
-    await bench.say_gate(stage, gate)
+    await bench.say(StepKind.VALIDATION, stage, gate.sentence, quality=quality_of(gate))
     if gate.verdict is not GateVerdict.PASSED:
         return Trial(
             candidate=candidate,

@@ -24,11 +24,15 @@ def lines(
 ) -> tuple[Line, ...]:
     """Every limit of the request with what was measured for it. The baseline has no gate."""
     return (
-        *_rates(command.targets, load),
-        *_times(command.targets, load),
+        *target_lines(command.targets, load),
         *([_quality(gate)] if gate else []),
         *_budget(command, cost),
     )
+
+
+def target_lines(targets: Performance, load: LoadReport) -> tuple[Line, ...]:
+    """Every target with what one load test measured for it."""
+    return (*_rates(targets, load), *_times(targets, load))
 
 
 def before_after(baseline: LoadReport, after: LoadReport) -> tuple[BeforeAfter, ...]:
