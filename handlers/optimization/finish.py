@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from executors.compress.gguf import PLAIN
 from executors.files import write_whole
 from handlers.markdown.report import report_markdown
 from handlers.optimization import plots
-from handlers.optimization.bench import Bench, metrics_of, quality_of
 from handlers.optimization.cost import cost_of
 from handlers.optimization.delegate import after_run, hand_off
-from handlers.optimization.trial import compare_load, run_name
+from handlers.optimization.trial import compare_load
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines, target_lines
+from handlers.workbench.bench import Bench, metrics_of, quality_of
+from handlers.workbench.weights import Base
 from schemas.command import OptimizeInference
 from schemas.delegation import HandoffOutcome
 from schemas.measurement import LoadReport
@@ -21,8 +21,10 @@ from schemas.status import InferenceStatus, JobState
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a run found out."""
+    """What was asked, and all that a run found out."""
 
+    command: OptimizeInference
+    base: Base
     plan: Plan
     """As it was before anything was measured."""
     baseline: LoadReport
@@ -39,13 +41,13 @@ class Findings:
 async def finish(bench: Bench, found: Findings) -> Report:
     """The report, written as `report.json`, `report.md` and plots into the job's directory; peers are asked before."""
     wanted = tuple(after_run(found.trials, found.baseline_comparisons))
-    outcomes = await hand_off(bench.job, bench.agent, bench.command.model, wanted)
+    outcomes = await hand_off(bench.job, bench.agent, bench.model, wanted)
     return await bench.step("report", Report, lambda: _write(bench, found, outcomes))
 
 
 async def _write(bench: Bench, found: Findings, outcomes: tuple[HandoffOutcome, ...]) -> Report:
     directory = bench.job.directory
-    drawn = plots.draw(directory, found.baseline, found.trials, bench.command.constraints.max_quality_loss)
+    drawn = plots.draw(directory, found.baseline, found.trials, found.command.constraints.max_quality_loss)
     report = compose(bench, found).model_copy(update={"plots": drawn, "handoffs": outcomes})
     write_whole(directory / "plan.json", found.plan.model_dump_json(indent=1))
     write_whole(directory / "report.json", report.model_dump_json(indent=1))
@@ -56,15 +58,15 @@ async def _write(bench: Bench, found: Findings, outcomes: tuple[HandoffOutcome, 
 def compose(bench: Bench, found: Findings) -> Report:
     """The report without plots and hand-offs."""
     trials, baseline = found.trials, found.baseline
-    best = recommended(bench.command, trials, baseline)
+    best = recommended(found.command, trials, baseline)
     chosen = trials.index(best) if best else None
     load = best.load if best and best.load else baseline
     cost = cost_of(best.candidate if best else found.plan.baseline, load)
-    limits = lines(bench.command, load, best.gate if best else None, cost)
+    limits = lines(found.command, load, best.gate if best else None, cost)
     met = all(line.met for line in limits)
     return Report(
         job=bench.job.job,
-        model=bench.command.model,
+        model=bench.model,
         state=JobState.COMPLETED if met else JobState.NOT_MET,
         sentence=_sentence(best, len(trials), baseline, load, [line.name for line in limits if not line.met]),
         actions=_actions(bench, best),
@@ -77,7 +79,7 @@ def compose(bench: Bench, found: Findings) -> Report:
         conditions=(*_expected(found.plan), *_conditions(bench, load)),
         baseline=baseline,
         baseline_comparisons=found.baseline_comparisons,
-        baseline_note=_baseline_note(bench.made.source_format),
+        baseline_note=found.base.note,
         trials=trials,
         not_tried=_not_tried(found.left, trials, bench.workshop.effort.trials),
         plan=found.plan,
@@ -146,16 +148,6 @@ def _sentence(best: Trial | None, tried: int, baseline: LoadReport, load: LoadRe
     )
 
 
-def _baseline_note(source_format: str) -> str:
-    if source_format in PLAIN:
-        return f"The F16 baseline was made from {source_format} weights."
-    return (
-        f"The F16 baseline is the shipped {source_format} weights dequantised: what their own quantization lost is not "
-        f"in these figures. {source_format} itself was left out of the candidates, since it would look free; other "
-        "formats whose blocks can hold its values look better here than on weights that never were quantized."
-    )
-
-
 def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
     if best is None or best.artifact is None:
         return ("Keep serving the untouched model.", "Loosen max_quality_loss, or ask for other hardware.")
@@ -196,12 +188,12 @@ def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
 
 def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, ...]:
     """Why each candidate that the plan would still try was not, and what was ruled out before."""
-    tried = {run_name(trial.candidate.strategy) for trial in trials}
+    tried = {trial.candidate.strategy for trial in trials}
     why = f"{most} trials are the limit" if len(trials) >= most else "it does not promise enough more than the best"
     rest = tuple(
         f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} requests/s and a loss of "
         f"{item.prediction.quality_loss.value:+.2%}; {why}"
         for item in left.chosen
-        if run_name(item.strategy) not in tried
+        if item.strategy not in tried
     )
     return rest + tuple(f"{item.count} others: {item.reason}, for example {item.example}" for item in left.ruled_out)

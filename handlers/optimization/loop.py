@@ -3,12 +3,16 @@
 from dataclasses import replace
 
 from handlers.context import JobContext
-from handlers.optimization.bench import Bench, Stage
+from handlers.optimization.advice import facts as facts_of
+from handlers.optimization.advice import from_file
 from handlers.optimization.finish import Findings, finish
-from handlers.optimization.prepare import prepare
-from handlers.optimization.trial import attempt, compare_load, run_name, weights_name
+from handlers.optimization.trial import Attempts, compare_load
 from handlers.optimization.verdict import capacity
 from handlers.services import Services
+from handlers.workbench.bench import Bench, Stage
+from handlers.workbench.load import load_test
+from handlers.workbench.prepare import prepare
+from handlers.workbench.weights import Base, base_of
 from planners.plan import Facts, plan
 from schemas.command import OptimizeInference, Performance
 from schemas.measurement import LoadReport
@@ -29,12 +33,16 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     Raises:
         AgentError: where the job cannot go on; a candidate that fails does not raise.
     """
-    bench, facts = await prepare(command, job, services)
+    bench = await prepare(command, command.model, job, services)
     effort = services.workshop.effort
+    facts = facts_of(from_file(bench.source), command, services.workshop, bench.idle_host)
     first = plan(command, facts)
-    baseline = await bench.step("baseline", LoadReport, lambda: _baseline(bench, first))
+    stage = Stage("inf_opt_v0", first.baseline.strategy.label, 0.1)
+    base = await base_of(bench, stage)
+    baseline = await measure_baseline(bench, base, first, stage)
     facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
     trials: list[Trial] = []
+    attempts = Attempts(command, bench, base, first.workload)
     current = _plan(command, facts, baseline)
     while len(trials) < effort.trials:
         candidate = _next(current, trials)
@@ -42,11 +50,11 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
             break
         number = len(trials) + 1
         stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / effort.trials)
-        trial = await attempt(bench, candidate, first.workload, stage)
+        trial = await attempts.attempt(candidate, stage)
         trials.append(trial if current.workload == first.workload else _comparable(trial))
         facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
         current = _plan(command, facts, baseline)
-    return await finish(bench, Findings(first, baseline, tuple(trials), current))
+    return await finish(bench, Findings(command, base, first, baseline, tuple(trials), current))
 
 
 def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Plan:
@@ -63,11 +71,12 @@ def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Pla
     return plan(command.model_copy(update={"targets": Performance(), "workload": workload}), facts)
 
 
-async def _baseline(bench: Bench, first: Plan) -> LoadReport:
-    strategy = first.baseline.strategy
-    stage = Stage("inf_opt_v0", strategy.label, 0.1)
+async def measure_baseline(bench: Bench, base: Base, first: Plan, stage: Stage) -> LoadReport:
+    """The untouched model under the plan's load."""
     await bench.say(StepKind.BASELINE, stage, f"measuring the untouched model; decode is bound by {first.bottleneck}")
-    return await bench.load(strategy, bench.base, first.workload, "baseline", stage)
+    return await load_test(
+        bench, first.baseline.strategy, base.path, workload=first.workload, phase=StepKind.BASELINE, stage=stage
+    )
 
 
 def _comparable(trial: Trial) -> Trial:
@@ -86,14 +95,22 @@ def _learn(facts: Facts, strategy: Strategy, comparisons: tuple[Comparison, ...]
 
 def _next(current: Plan, trials: list[Trial]) -> Candidate | None:
     """The first candidate of the plan that is worth a trial, None where nothing is."""
-    served = {run_name(trial.candidate.strategy) for trial in trials}
-    failed = {
-        weights_name(trial.candidate.strategy) for trial in trials if trial.outcome is TrialOutcome.MISSED_QUALITY
-    }
+    served = {_run(trial.candidate.strategy) for trial in trials}
+    failed = {_weights(trial.candidate.strategy) for trial in trials if trial.outcome is TrialOutcome.MISSED_QUALITY}
     met = [trial.load for trial in trials if trial.outcome is TrialOutcome.MET and trial.load]
     best = max((capacity(load).throughput_rps.value for load in met), default=0.0)
     for candidate in current.chosen:
-        fresh = run_name(candidate.strategy) not in served and weights_name(candidate.strategy) not in failed
+        fresh = _run(candidate.strategy) not in served and _weights(candidate.strategy) not in failed
         if fresh and candidate.prediction.throughput_rps.value > best * WORTH_TRYING:
             return candidate
     return None
+
+
+def _weights(strategy: Strategy) -> tuple[str, bool]:
+    """What tells the weights of two strategies apart."""
+    return strategy.weight_format, strategy.importance_matrix
+
+
+def _run(strategy: Strategy) -> tuple[object, ...]:
+    """What tells two load tests apart."""
+    return *_weights(strategy), strategy.threads, strategy.max_sequences, strategy.batched_tokens

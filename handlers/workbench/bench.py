@@ -10,27 +10,20 @@ from typing import TypeVar
 import structlog
 from pydantic import BaseModel
 
-from executors.measure.load import measure
-from executors.serve import llamacpp
 from executors.texts import Texts
 from executors.toolchain import Toolchain
 from executors.worker import Progress, Workbench
 from handlers.context import JobContext
 from handlers.workshop import Workshop
-from schemas.artifact import Artifact
-from schemas.command import OptimizeInference
-from schemas.error import AgentError, ErrorCode
+from schemas.error import AgentError
 from schemas.hardware import HostFacts
-from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadReport, LoadSpec
-from schemas.plan import PlannedWorkload, StepKind, Strategy
+from schemas.measurement import GateDecision, LoadLevel
+from schemas.plan import StepKind
 from schemas.status import InferenceStatus, JobState, StatusMetrics, StatusQuality
 
 R = TypeVar("R", bound=BaseModel)
 log = structlog.get_logger()
 SPEAK_S = 3.0
-PROMPTS = 32
-CHARACTERS_PER_TOKEN = 12
-"""More than English text has, so that the prompts never run short."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +42,26 @@ class Bench:
     agent: str
     place: str
     """This machine's identity."""
-    command: OptimizeInference
+    model: str
+    """As the sender named it."""
+    source: Path
+    """The file of that model."""
     job: JobContext
     workshop: Workshop
     tools: Toolchain
     texts: Texts
     host: HostFacts
-    base: Path
-    """The F16 weights that every candidate is made from and held against."""
-    made: Artifact
-    """How the base was made, and from what: a quantized source has lost something already."""
 
     @property
     def threads(self) -> int:
         """Engine threads at the most: the cores that were idle, within the workshop's own limit, at least one."""
         idle = round(self.host.cores - self.host.busy_cores)
         return max(1, min(idle, self.workshop.effort.max_threads or idle))
+
+    @property
+    def idle_host(self) -> HostFacts:
+        """The host as a plan for this job should see it: only the threads that it may use."""
+        return self.host.model_copy(update={"cores": self.threads})
 
     async def step(self, name: str, result: type[R], work: Callable[[], Awaitable[R]]) -> R:
         """A journaled step whose result holds on this machine only: another that takes the job over does it again."""
@@ -73,62 +70,6 @@ class Bench:
     def log(self, name: str) -> Path:
         """Where a tool's words are kept."""
         return self.job.directory / "logs" / f"{name}.log"
-
-    async def load(
-        self, strategy: Strategy, weights: Path, workload: PlannedWorkload, name: str, stage: Stage
-    ) -> LoadReport:
-        """Serve `weights` as `strategy` says and put the plan's load on it; an update after every level."""
-        phase = StepKind.BASELINE if weights == self.base else StepKind.VALIDATION
-
-        async def after(level: LoadLevel) -> None:
-            detail = f"{level.arrivals.value} {level.setting:.3g}: {level.throughput_rps.value:.2f} requests/s"
-            await self.say(phase, stage, detail, metrics=metrics_of(level))
-
-        log = self.log(f"serve-{name}")
-        async with llamacpp.serve(strategy, weights, python=self.tools.python, log=log) as endpoint:
-            length = workload.input_tokens
-            text = self.texts.calibration.path.read_text(encoding="utf-8")[: PROMPTS * length * CHARACTERS_PER_TOKEN]
-            ids = await llamacpp.tokens(endpoint, text)
-            prompts = [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)][:PROMPTS]
-            if not prompts:
-                detail = (
-                    f"{self.texts.calibration.name} is shorter than a prompt of {length} tokens; name a longer text"
-                )
-                raise AgentError(ErrorCode.UNSUPPORTED, detail)
-            return await measure(
-                endpoint,
-                prompts,
-                self._spec(strategy, workload),
-                strategy=strategy.label,
-                rows=self.job.directory / f"load-{name}.jsonl",
-                on_level=after,
-            )
-
-    def _spec(self, strategy: Strategy, workload: PlannedWorkload) -> LoadSpec:
-        """One, half as many and as many open requests as the strategy has slots, then Poisson at the plan's rate."""
-        effort = self.workshop.effort
-        slots = strategy.max_sequences
-        closed = [
-            LevelSpec(
-                arrivals=Arrivals.CONCURRENCY,
-                setting=open_requests,
-                requests=max(2 * open_requests, effort.requests // 2),
-                limit_s=effort.level_limit_s,
-            )
-            for open_requests in sorted({1, max(1, slots // 2), slots})
-        ]
-        poisson = LevelSpec(
-            arrivals=Arrivals.POISSON,
-            setting=workload.request_rate,
-            requests=effort.requests,
-            limit_s=effort.level_limit_s,
-        )
-        return LoadSpec(
-            input_tokens=workload.input_tokens,
-            output_tokens=workload.output_tokens,
-            warmup_requests=effort.warmup,
-            levels=(*closed, poisson),
-        )
 
     @contextlib.asynccontextmanager
     async def tool(self, phase: StepKind, stage: Stage, name: str) -> AsyncIterator[Workbench]:
@@ -161,8 +102,8 @@ class Bench:
         stage: Stage,
         detail: str,
         *,
-        metrics: StatusMetrics | None = None,
-        quality: StatusQuality | None = None,
+        level: LoadLevel | None = None,
+        gate: GateDecision | None = None,
     ) -> None:
         """Publish an update."""
         status = InferenceStatus(
@@ -171,8 +112,8 @@ class Bench:
             optimization=stage.label,
             detail=detail,
             progress=round(stage.progress, 2),
-            metrics=metrics,
-            quality=quality,
+            metrics=level and metrics_of(level),
+            quality=gate and quality_of(gate),
         )
         await self.job.report(status, stage.version)
 

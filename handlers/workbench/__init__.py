@@ -1,0 +1,1 @@
+"""What every job that measures on this machine works with: tools, texts, weights, the judge, the load."""

@@ -1,0 +1,105 @@
+"""A model's weights on the workbench: its F16 form, smaller forms of it, and what each of them lost."""
+
+import asyncio
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from executors.compress.gguf import PLAIN, compute_importance, manifest, manifest_of, quantize
+from executors.measure.gate import GateRule
+from executors.measure.score import judge
+from handlers.workbench.bench import Bench, Stage
+from schemas.artifact import Artifact
+from schemas.measurement import GateDecision
+from schemas.plan import StepKind
+
+BASE = "F16"
+
+
+@dataclass(frozen=True)
+class Base:
+    """The F16 weights that every smaller form is made from and held against."""
+
+    path: Path
+    made: Artifact
+    """How they were made, and from what: a quantized source has lost something already."""
+
+    @property
+    def note(self) -> str:
+        """What a reader of figures against this baseline must know."""
+        if self.made.source_format in PLAIN:
+            return f"The F16 baseline was made from {self.made.source_format} weights."
+        source = self.made.source_format
+        return (
+            f"The F16 baseline is the shipped {source} weights dequantised: what their own quantization lost is not in "
+            f"these figures. {source} itself was left out of the candidates, since it would look free; other formats "
+            "whose blocks can hold its values look better here than on weights that never were quantized."
+        )
+
+
+async def base_of(bench: Bench, stage: Stage) -> Base:
+    """The F16 form of the bench's model, in the job's directory."""
+    path = bench.job.directory / f"{BASE}.gguf"
+
+    async def write() -> Artifact:
+        async with bench.tool(StepKind.BASELINE, stage, "base") as tool:
+            return await quantize(bench.source, BASE, path, importance=None, bench=tool)
+
+    return Base(path, await bench.step("base", Artifact, write))
+
+
+def weights_name(weight_format: str, *, importance_matrix: bool) -> str:
+    """The stem of the file that holds a weight format."""
+    return weight_format + ("-imatrix" if importance_matrix else "")
+
+
+async def compress(
+    bench: Bench, base: Base, stage: Stage, weight_format: str, *, importance_matrix: bool
+) -> tuple[Path, Artifact]:
+    """The file of a smaller form and its manifest."""
+    name = weights_name(weight_format, importance_matrix=importance_matrix)
+    path = bench.job.directory / f"{name}.gguf"
+
+    async def write() -> Artifact:
+        importance = await _importance(bench, base, stage) if importance_matrix else None
+        async with bench.tool(StepKind.OPTIMIZATION, stage, f"compress-{name}") as tool:
+            return await quantize(base.path, weight_format, path, importance=importance, bench=tool)
+
+    await bench.say(StepKind.OPTIMIZATION, stage, f"making {path.name} from {base.path.name}")
+    return path, await bench.step(f"compress-{name}", Artifact, write)
+
+
+async def judged(bench: Bench, baseline: Path, candidate: Path, limit: float, stage: Stage) -> GateDecision:
+    """The gate's decision on `candidate` against `baseline`, both GGUF, at a relative loss of `limit`."""
+    rule = GateRule(limit=limit, max_tokens=bench.workshop.effort.judge_tokens)
+    cache = bench.workshop.cache / "scores"
+
+    async def score() -> GateDecision:
+        async with bench.tool(StepKind.VALIDATION, stage, f"judge-{candidate.stem}") as tool:
+            return await judge(baseline, candidate, text=bench.texts.evaluation, rule=rule, cache=cache, bench=tool)
+
+    await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
+    gate = await bench.step(f"judge-{candidate.stem}", GateDecision, score)
+    await bench.say(StepKind.VALIDATION, stage, gate.sentence, gate=gate)
+    return gate
+
+
+async def _importance(bench: Bench, base: Base, stage: Stage) -> Path:
+    """The importance matrix, in the job's directory."""
+    path = bench.job.directory / "importance.npz"
+    await bench.step("importance", Artifact, lambda: _provide_importance(bench, base, stage, path))
+    return path
+
+
+async def _provide_importance(bench: Bench, base: Base, stage: Stage, path: Path) -> Artifact:
+    """Computed once for the same weights, text, length and tools; other jobs copy it from the cache."""
+    text, tokens = bench.texts.calibration, bench.workshop.effort.importance_tokens
+    parts = (base.made.output.sha256, text.sha256, tokens, *base.made.tools)
+    kept = bench.workshop.cache / "importance" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.npz"
+    if not manifest_of(kept).exists():
+        async with bench.tool(StepKind.OPTIMIZATION, stage, "importance") as tool:
+            await compute_importance(base.path, kept, text=text, tokens=tokens, bench=tool)
+    for source, target in ((kept, path), (manifest_of(kept), manifest_of(path))):
+        await asyncio.to_thread(shutil.copyfile, source, target)
+    return manifest(path)
