@@ -12,9 +12,11 @@ from schemas.capability import CapabilityMatch
 from schemas.command import Command
 from schemas.delegation import Handoff
 from schemas.error import ERRORS, ErrorReply
+from schemas.findings import ComparisonReport, CostReport, PerformanceReport, PredictedPerformance, QualityReport
 from schemas.job import Accepted, JobAnswer, JobList, JobSummary, Pong
 from schemas.measurement import GateDecision, LoadReport
 from schemas.plan import Plan
+from schemas.report import Report
 from schemas.status import StatusUpdate
 
 Document = dict[str, Any]
@@ -23,14 +25,20 @@ AGENT = "inference-optimization-specialist"
 ANSWERS: tuple[type[BaseModel], ...] = (
     Accepted,
     CapabilityMatch,
+    ComparisonReport,
+    CostReport,
     ErrorReply,
     GateDecision,
     Handoff,
     JobAnswer,
     JobList,
     LoadReport,
+    PerformanceReport,
     Plan,
     Pong,
+    PredictedPerformance,
+    QualityReport,
+    Report,
     StatusUpdate,
 )
 PROBLEM: Document = {

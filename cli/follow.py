@@ -2,6 +2,8 @@
 
 import sys
 
+import orjson
+
 from cli.board import Board
 from cli.send import Watch, send
 from schemas.status import InferenceStatus, JobState
@@ -22,11 +24,17 @@ async def run_send(raw: bytes, nats: str, *, json: bool) -> int:
             watch = Watch(status=_print)
         sent = await send(raw, nats, watch=watch)
     if sent.terminal is None:
-        sys.stdout.write(sent.reply + "\n")
+        sys.stdout.write((sent.reply if json else _readable(sent.reply)) + "\n")
         return 0
     final = sent.terminal.inference_status
     sys.stdout.write((sent.terminal.model_dump_json(exclude_none=True) if json else final.detail) + "\n")
     return EXITS[final.state]
+
+
+def _readable(reply: str) -> str:
+    """The page that an answer in Markdown holds, else the answer."""
+    markdown = orjson.loads(reply).get("markdown")
+    return markdown.rstrip() if isinstance(markdown, str) else reply
 
 
 def _print(status: InferenceStatus) -> None:

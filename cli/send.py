@@ -15,7 +15,7 @@ from schemas.status import InferenceStatus, StatusUpdate
 
 REPLY_S = 35.0
 POLL_S = 1.0
-PATIENCE = 20
+PATIENCE = 6
 """Attempts to connect, two a second."""
 
 
@@ -51,7 +51,9 @@ async def send(
         AgentError: what the agent answered, or `broker_unavailable` where no agent listens.
     """
     try:
-        client = await nats.connect(url, connect_timeout=5, max_reconnect_attempts=PATIENCE, reconnect_time_wait=0.5)
+        client = await nats.connect(
+            url, connect_timeout=5, max_reconnect_attempts=PATIENCE, reconnect_time_wait=0.5, error_cb=_untold
+        )
     except (nats.errors.Error, OSError) as error:
         raise AgentError(
             ErrorCode.BROKER_UNAVAILABLE, f"no NATS server answers at {url}; start one or name it"
@@ -65,6 +67,10 @@ async def send(
         return replace(sent, terminal=await follow(client, agent, sent.job, watch.status))
     finally:
         await client.close()
+
+
+async def _untold(_: Exception) -> None:
+    """What goes wrong on the connection is told by whatever waits on it; a traceback beside that helps nobody."""
 
 
 async def request(

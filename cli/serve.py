@@ -5,6 +5,8 @@ import contextlib
 import signal
 from collections.abc import Callable
 
+import structlog
+
 from acp.bridge.app import Bridge
 from acp.bus import Bus
 from acp.routes import Routes
@@ -15,6 +17,7 @@ from executors.broker import urls_or_embedded
 from handlers.registry import bind, discover
 from handlers.services import Services
 
+log = structlog.get_logger()
 MakeRoutes = Callable[[Settings, Backend], Routes]
 
 
@@ -50,6 +53,8 @@ async def serve(
         if settings.http:
             on_bridge(await stack.enter_async_context(bridge.serving()))
         urls = await stack.enter_async_context(urls_or_embedded(settings.nats_urls, settings.runs_dir / "broker"))
+        if not settings.nats_urls:
+            log.info("embedded_broker", url=urls[0], try_it=f"inferwright send FILE --nats {urls[0]}")
         bus = await stack.enter_async_context(Bus(settings, urls).connected())
         backend = await Backend.prepare(bus)
         service = Service(backend, make_routes(settings, backend))

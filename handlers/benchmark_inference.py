@@ -1,6 +1,78 @@
-"""BENCHMARK_INFERENCE in; its executor is not here yet, and the answer says so."""
+"""BENCHMARK_INFERENCE in; as a job one model file, served as it is, under load on this machine."""
 
+import asyncio
+
+from executors.compress.gguf import format_of
+from executors.compress.gguf_header import read_header
+from handlers.context import JobContext
+from handlers.markdown.findings import performance_markdown
+from handlers.optimization.advice import plan_on_host
+from handlers.optimization.verdict import capacity, conditions
 from handlers.registry import Handler
+from handlers.services import Services
+from handlers.workbench.bench import Stage
+from handlers.workbench.conditions import machine, requests
+from handlers.workbench.finding import end
+from handlers.workbench.load import load_test
+from handlers.workbench.prepare import find, measuring, prepare
+from schemas.error import AgentError, ErrorCode
+from schemas.findings import PerformanceReport
+from schemas.job import Outcome
+from schemas.plan import StepKind
 from schemas.request import BenchmarkInference
+from schemas.status import JobState
 
-HANDLER = Handler(command=BenchmarkInference, summary="Load-tests a model under a workload.")
+ENGINE = "llama.cpp"
+LABEL = "performance_v1"
+
+
+def starts_job(command: BenchmarkInference, services: Services) -> bool:
+    """Always; refused at the door where there are no weights, or for an engine that is not here.
+
+    Raises:
+        AgentError: `unknown_model`, `unreadable_model`, `not_available`.
+    """
+    if command.engine is not None and command.engine.strip().casefold() not in {ENGINE, "llamacpp"}:
+        raise AgentError(ErrorCode.NOT_AVAILABLE, f"only {ENGINE} serves models here, not {command.engine!r}")
+    find(command.model, services, command.job)
+    return True
+
+
+async def work(command: BenchmarkInference, job: JobContext, services: Services) -> Outcome:
+    """The file under the load that a plan for this host would assume."""
+    source = find(command.model, services, command.job)
+    async with measuring(services.workshop):
+        bench = await prepare(command, source, job, services)
+        planned = plan_on_host(command.model, command.workload, bench.source, services.workshop, bench.idle_host)
+        header = await asyncio.to_thread(read_header, source)
+        strategy = planned.baseline.strategy.model_copy(update={"weight_format": format_of(header)})
+        stage = Stage(LABEL, strategy.label, 0.1)
+        load = await load_test(
+            bench, strategy, source, workload=planned.workload, phase=StepKind.VALIDATION, stage=stage
+        )
+    full = capacity(load)
+    report = PerformanceReport(
+        job=job.job,
+        cmd=command.cmd,
+        model=command.model,
+        state=JobState.COMPLETED,
+        sentence=(
+            f"{source.name} in {strategy.label} serves {full.throughput_rps.value:.2f} requests/s at capacity "
+            f"({conditions(full, load)})."
+        ),
+        conditions=(*machine(bench.host), requests(load)),
+        host=bench.host,
+        strategy=strategy,
+        load=load,
+        assumptions=planned.assumptions,
+        hash=LABEL,
+    )
+    return end(bench, report, performance_markdown(report), load=load, phase=StepKind.VALIDATION)
+
+
+HANDLER = Handler(
+    command=BenchmarkInference,
+    summary="Load-tests a model's file as it is, on this machine.",
+    work=work,
+    starts_job=starts_job,
+)

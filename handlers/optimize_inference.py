@@ -1,23 +1,22 @@
 """OPTIMIZE_INFERENCE in; at once a plan, or as a job the closed loop on this machine and its report."""
 
-import structlog
-
-from executors.files import locked, write_whole
+from executors.files import write_whole
 from handlers.context import JobContext
-from handlers.optimization.advice import advise, at_hand, known
+from handlers.optimization.advice import advise, at_hand, known, prices_of
 from handlers.optimization.delegate import hand_off, told
 from handlers.optimization.finish import final_status
 from handlers.optimization.loop import optimize
 from handlers.registry import Handler
 from handlers.services import Services
+from handlers.workbench.prepare import measuring
+from planners.cost import cost_of_plan
 from planners.render import plan_markdown
-from schemas.command import Mode, OptimizeInference
+from schemas.command import Mode, OptimizeInference, RespondFormat
 from schemas.error import AgentError, ErrorCode
+from schemas.findings import CostReport, PredictedPerformance
 from schemas.job import Outcome
 from schemas.plan import Plan
 from schemas.status import JobState
-
-log = structlog.get_logger()
 
 
 def starts_job(command: OptimizeInference, services: Services) -> bool:
@@ -45,8 +44,7 @@ async def work(command: OptimizeInference, job: JobContext, services: Services) 
     """Baseline, optimization, validation here; where weights or hardware are elsewhere, the plan and its hand-offs."""
     if not at_hand(command, services.workshop):
         return await _hand_over(command, job, services)
-    lock = services.workshop.cache / "measuring.lock"
-    async with locked(lock, lambda: log.info("waiting", reason="another job measures on this machine")):
+    async with measuring(services.workshop):
         report = await optimize(command, job, services)
     return Outcome(state=report.state, summary=report.sentence, status=final_status(report), label=report.hash)
 
@@ -61,6 +59,25 @@ async def _hand_over(command: OptimizeInference, job: JobContext, services: Serv
     return Outcome(state=JobState.NOT_MET, summary=summary, label=plan.hash)
 
 
+def performance(_: OptimizeInference, plan: Plan, __: Services) -> PredictedPerformance:
+    """What a plan predicts, without its steps and reasons."""
+    return PredictedPerformance(
+        model=plan.model,
+        hardware=plan.hardware,
+        workload=plan.workload,
+        sentence=plan.verdict,
+        bottleneck=plan.bottleneck,
+        baseline=plan.baseline,
+        strategies=plan.chosen,
+        assumptions=plan.assumptions,
+    )
+
+
+def cost(command: OptimizeInference, plan: Plan, services: Services) -> CostReport:
+    """What a plan costs."""
+    return cost_of_plan(plan, command.constraints, command.current_perf, prices_of(services.workshop.price_file))
+
+
 HANDLER = Handler(
     command=OptimizeInference,
     summary="Makes a model meet latency, throughput, quality and money limits: plans, and where it can carries it out.",
@@ -68,4 +85,5 @@ HANDLER = Handler(
     work=work,
     starts_job=starts_job,
     markdown=plan_markdown,
+    views={RespondFormat.PERFORMANCE_REPORT: performance, RespondFormat.COST_REPORT: cost},
 )

@@ -2,8 +2,8 @@
 
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 import handlers
 from handlers.context import JobContext
 from handlers.services import Services
-from schemas.command import Command
+from schemas.command import Command, RespondFormat
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome, Sender
 
@@ -34,6 +34,8 @@ class Handler(Generic[C]):
     starts_job: Callable[[C, Services], bool] = _never
     markdown: Callable[[Any], str] | None = None
     """How `answer`'s answer is written for people, where the plain list of its keys is not good enough."""
+    views: Mapping[RespondFormat, Callable[[C, Any, Services], BaseModel]] = field(default_factory=dict)
+    """What becomes of `answer`'s answer where another format of JSON is asked for."""
     instant: bool = False
     """Whether `answer` never waits for anything and takes microseconds."""
 
@@ -84,7 +86,9 @@ class Bound:
         if self.handler.answer is None:
             raise AgentError(ErrorCode.NOT_AVAILABLE, f"{command.cmd} is understood, but this version cannot do it yet")
         same = sender is self.services.sender
-        return await self.handler.answer(command, self.services if same else replace(self.services, sender=sender))
+        answer = await self.handler.answer(command, self.services if same else replace(self.services, sender=sender))
+        view = self.handler.views.get(command.respond_format)
+        return view(command, answer, self.services) if view else answer
 
     async def work(self, command: Command, job: JobContext) -> Outcome:
         """Carry the command out as a job; raises AgentError."""

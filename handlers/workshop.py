@@ -16,6 +16,8 @@ class Effort:
     judge_tokens: int = 24_000
     """The gate is undecided when it has seen this many tokens without a decision."""
     trials: int = 6
+    rounds: int = 6
+    """Of a comparison, at least three."""
     max_threads: int | None = None
     """Engine threads at the most; None is one per core."""
 

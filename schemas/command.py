@@ -42,6 +42,12 @@ class Command(Part):
     respond_format: RespondFormat = RespondFormat.STRUCTURED_JSON
 
 
+class ModelCommand(Command):
+    """What every command about a model has."""
+
+    model: str = Name
+
+
 class Performance(Part):
     """Serving figures, as current values or as targets (upper limits for times, lower for rates).
 
@@ -95,11 +101,10 @@ class Workload(Part):
     """Everything is queued at once and only the total time matters."""
 
 
-class OptimizeInference(Command):
+class OptimizeInference(ModelCommand):
     """Make a model meet its targets within its constraints."""
 
     cmd: Literal["OPTIMIZE_INFERENCE"]
-    model: str = Name
     current_perf: CurrentPerformance = CurrentPerformance()
     targets: Performance = Performance()
     constraints: Constraints = Constraints()

@@ -6,6 +6,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.base import Record
 from schemas.evidence import Estimate
+from schemas.status import JobState
 
 
 class Percentiles(Record):
@@ -101,6 +102,11 @@ class GateVerdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNDECIDED = "undecided"
+
+    @property
+    def state(self) -> JobState:
+        """How a job ends that asked for nothing else."""
+        return JobState.COMPLETED if self is GateVerdict.PASSED else JobState.NOT_MET
 
 
 class QualityMeasurement(Record):

@@ -8,6 +8,7 @@ from schemas.base import Record
 from schemas.command import Mode
 from schemas.delegation import Peer
 from schemas.evidence import Estimate
+from schemas.text import counted
 
 
 class Strategy(Record):
@@ -40,12 +41,8 @@ class Strategy(Record):
         """A short name for people and for the wire: `llama.cpp Q5_K_M+imatrix, 2 threads, 8 slots`."""
         quant = self.weight_format + ("+imatrix" if self.importance_matrix else "")
         gpus = f"{self.replicas}x{self.count}x{self.accelerator}"
-        place = _counted(self.threads, "thread") if self.accelerator == "host" else gpus
-        return f"{self.engine} {quant}, {place}, {_counted(self.max_sequences, 'slot')}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        place = counted(self.threads, "thread") if self.accelerator == "host" else gpus
+        return f"{self.engine} {quant}, {place}, {counted(self.max_sequences, 'slot')}"
 
 
 class Memory(Record):

@@ -1,61 +1,68 @@
 """Commands for one part of the loop each: measure, compress, load-test, score, price, compare."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.command import Command, Constraints, Name, Workload
+from schemas.command import Constraints, CurrentPerformance, ModelCommand, Name, Performance, Workload
+
+FinishedJob = Field(default=None, pattern=r"^job-[a-z2-7]{20}$")
+"""A job of this agent whose files are meant instead of the models at hand."""
 
 
-class BaselineAssessment(Command):
-    """Measure a model as it is served today."""
+class BaselineAssessment(ModelCommand):
+    """Measure the untouched model on this machine, and say what bounds it."""
 
     cmd: Literal["BASELINE_ASSESSMENT"]
-    model: str = Name
     workload: Workload = Workload()
 
 
-class QuantizeModel(Command):
-    """Compress a model by a named method and keep the result."""
+class QuantizeModel(ModelCommand):
+    """Compress a model by a named method, judge it, and keep the result."""
 
     cmd: Literal["QUANTIZE_MODEL"]
-    model: str = Name
     method: str = Field(min_length=1, max_length=64)
+    """A weight format such as `Q5_K_M`, with `+imatrix` where an importance matrix is to weigh it."""
     constraints: Constraints = Constraints()
 
 
-class BenchmarkInference(Command):
-    """Load-test a model under a workload."""
+class BenchmarkInference(ModelCommand):
+    """Load-test a model's file as it is."""
 
     cmd: Literal["BENCHMARK_INFERENCE"]
-    model: str = Name
     engine: str | None = Field(default=None, max_length=64)
+    job: str | None = FinishedJob
+    """Where `model` is the name of a file that this job made."""
     workload: Workload = Workload()
 
 
-class EvaluateQuality(Command):
+class EvaluateQuality(ModelCommand):
     """Score a candidate against its baseline and let the gate decide."""
 
     cmd: Literal["EVALUATE_QUALITY"]
-    model: str = Name
     candidate: str = Name
+    """A model at hand, or the name of a file that `job` made."""
+    job: str | None = FinishedJob
     constraints: Constraints = Constraints()
 
 
-class CostAnalysis(Command):
-    """Price the ways to serve a model."""
+class CostAnalysis(ModelCommand):
+    """Price a plan, what a job measured, or what the sender pays today."""
 
     cmd: Literal["COST_ANALYSIS"]
-    model: str = Name
+    current_perf: CurrentPerformance = CurrentPerformance()
+    targets: Performance = Performance()
     constraints: Constraints = Constraints()
     workload: Workload = Workload()
+    job: str | None = FinishedJob
+    """The job whose measured throughput is to be priced."""
 
 
-class CompareStrategies(Command):
-    """Set strategies side by side under one workload."""
+class CompareStrategies(ModelCommand):
+    """Set weight formats of a model side by side under one load; each is held against the first."""
 
     cmd: Literal["COMPARE_STRATEGIES"]
-    model: str = Name
-    strategies: tuple[str, ...] = Field(default=(), max_length=16)
+    strategies: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=2, max_length=6)
+    """Weight formats such as `F16` (the untouched model), `Q8_0` or `Q4_K_M+imatrix`."""
     constraints: Constraints = Constraints()
     workload: Workload = Workload()

@@ -20,6 +20,11 @@ def plain(text: str, longest: int = LONGEST) -> str:
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 slot`, `8 slots`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def code(text: str, longest: int = LONGEST) -> str:
     """`text` as code on one line: backticks cannot be escaped there, so they become quotation marks."""
     return f"`{plain(text, longest).replace('`', chr(39))}`"

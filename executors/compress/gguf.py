@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from executors.compress.gguf_header import read_header
+from executors.compress.gguf_header import GgufHeader, read_header
 from executors.files import MEGA, describe, free_room, partial
 from executors.worker import Workbench, ask
 from schemas.artifact import Artifact, Text
@@ -55,6 +55,19 @@ FORMATS = {
 }
 SOURCE_NAMES = {form.ftype: name for name, form in FORMATS.items()} | {0: "F32", 3: "Q4_1", 9: "Q5_1", 32: "BF16"}
 PLAIN = frozenset({"F32", "F16", "BF16"})
+IMATRIX = "+imatrix"
+
+
+class Recipe(NamedTuple):
+    """A weight format, and whether an importance matrix weighs what is rounded away."""
+
+    weight_format: str
+    importance_matrix: bool
+
+    @property
+    def stem(self) -> str:
+        """The name of a file made by it."""
+        return self.weight_format + ("-imatrix" if self.importance_matrix else "")
 
 
 class QuantizeRequest(Record):
@@ -112,6 +125,27 @@ class CheckResult(Record):
     vocabulary: PositiveInt
 
 
+def recipe(name: str) -> Recipe:
+    """The recipe that a person names: `Q5_K_M`, `q4_k_m+imatrix`.
+
+    Raises:
+        AgentError: `unsupported`, with the names that there are.
+    """
+    plain = name.strip().upper()
+    found = Recipe(plain.removesuffix(IMATRIX.upper()), plain.endswith(IMATRIX.upper()))
+    if found.weight_format not in FORMATS or (found.importance_matrix and found.weight_format in PLAIN):
+        raise AgentError(
+            ErrorCode.UNSUPPORTED,
+            f"there is no method {name!r}; there are {', '.join(FORMATS)}, the quantized ones also with {IMATRIX}",
+        )
+    return found
+
+
+def format_of(header: GgufHeader) -> str:
+    """The weight format that a file says it has, or `unknown`."""
+    return SOURCE_NAMES.get(-1 if header.file_type is None else header.file_type, "unknown")
+
+
 async def quantize(
     source: Path, weight_format: str, target: Path, *, importance: Path | None, bench: Workbench
 ) -> Artifact:
@@ -124,7 +158,7 @@ async def quantize(
         raise AgentError(ErrorCode.UNSUPPORTED, f"GGUF has no {weight_format!r} here; there are {', '.join(FORMATS)}")
     form = FORMATS[weight_format]
     header = await asyncio.to_thread(read_header, source)
-    source_format = SOURCE_NAMES.get(header.file_type if header.file_type is not None else -1, "unknown")
+    source_format = format_of(header)
     matrix = manifest(importance) if importance else None
     needed = int(header.parameters * form.bits / 8)
 
@@ -165,7 +199,7 @@ async def compute_importance(model: Path, target: Path, *, text: Text, tokens: i
         AgentError: `unsupported` (too short a text, no plain matrices), `unreadable_model`, `disk_full`, `tool_failed`.
     """
     header = await asyncio.to_thread(read_header, model)
-    source_format = SOURCE_NAMES.get(header.file_type if header.file_type is not None else -1, "unknown")
+    source_format = format_of(header)
 
     async def write(path: Path) -> Artifact:
         request = ImportanceRequest(model=model, text=text.path, target=path, max_tokens=tokens, threads=bench.threads)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from executors.measure.statistics import student
 from schemas.base import Record
 from schemas.measurement import GateDecision, GateVerdict, QualityMeasurement
 
@@ -93,16 +94,7 @@ def _clustered_variance(residuals: NDArray[np.float64], groups: NDArray[np.int64
     if not freedom:  # one group says nothing about how groups differ
         return math.inf
     raw = float((sums**2).sum()) / residuals.size * sums.size / freedom
-    return raw * _few_groups(freedom, alpha) ** 2
-
-
-def _few_groups(freedom: int, alpha: float) -> float:
-    """Student's t quantile over the normal one, two-sided `alpha` (Abramowitz and Stegun 26.7.5, three terms)."""
-    z = NormalDist().inv_cdf(1 - alpha / 2)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return 1 + (first / freedom + second / freedom**2 + third / freedom**3) / z
+    return raw * (student(freedom, alpha) / NormalDist().inv_cdf(1 - alpha / 2)) ** 2
 
 
 def differences(blocks: Sequence[Block], rule: GateRule) -> Interval:

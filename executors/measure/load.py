@@ -31,16 +31,14 @@ async def measure(
 
     `prompts` are token ids, used in turn; each asks for exactly `spec.output_tokens` tokens, greedily.
     """
-    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept connection may be closing at the server
     levels = []
     rows.unlink(missing_ok=True)  # an attempt that was cut short may have left some
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        client = _Client(session, endpoint, prompts, spec.output_tokens)
+    async with connected() as session:
+        client = Client(session, endpoint, prompts, spec.output_tokens)
         for _ in range(spec.warmup_requests):
             await client.request(time.monotonic())
         for number, level in enumerate(spec.levels):
-            levels.append(await _run_level(client, level, spec.seed + number, rows))
+            levels.append(await run_level(client, level, spec.seed + number, rows))
             await on_level(levels[-1])
     return LoadReport(
         strategy=strategy,
@@ -52,7 +50,14 @@ async def measure(
     )
 
 
-async def _run_level(client: "_Client", level: LevelSpec, seed: int, rows: Path) -> LoadLevel:
+def connected() -> aiohttp.ClientSession:
+    """A session for any number of open requests."""
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept connection may be closing at the server
+    return aiohttp.ClientSession(timeout=timeout, connector=connector)
+
+
+async def run_level(client: "Client", level: LevelSpec, seed: int, rows: Path) -> LoadLevel:
     """Run one level and sum it up."""
     drive = _closed_loop if level.arrivals is Arrivals.CONCURRENCY else _poisson
     async with metered(client.endpoint.pid) as meter:
@@ -82,7 +87,7 @@ async def _run_level(client: "_Client", level: LevelSpec, seed: int, rows: Path)
     )
 
 
-async def _closed_loop(client: "_Client", level: LevelSpec, _seed: int, start: float) -> AsyncIterator[RequestRow]:
+async def _closed_loop(client: "Client", level: LevelSpec, _seed: int, start: float) -> AsyncIterator[RequestRow]:
     """`setting` requests always open, until enough were sent or the time is up."""
     left = level.requests
     pending: set[asyncio.Task[RequestRow]] = set()
@@ -100,7 +105,7 @@ async def _closed_loop(client: "_Client", level: LevelSpec, _seed: int, start: f
         await _drop(pending)
 
 
-async def _poisson(client: "_Client", level: LevelSpec, seed: int, start: float) -> AsyncIterator[RequestRow]:
+async def _poisson(client: "Client", level: LevelSpec, seed: int, start: float) -> AsyncIterator[RequestRow]:
     """Open loop: exponential gaps of mean 1/`setting` seconds, whatever the answers take."""
     gaps = np.random.default_rng(seed).exponential(1 / level.setting, level.requests)
     arrivals = [at for at in np.cumsum(gaps) - gaps[0] if at <= level.limit_s]
@@ -124,7 +129,7 @@ async def _drop(tasks: set[asyncio.Task[RequestRow]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Client:
+class Client:
     """Sends one streaming completion at a time and times its tokens."""
 
     def __init__(

@@ -1,6 +1,7 @@
 """Samples in, estimates out: percentiles with bootstrap intervals, all `measured`."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -34,6 +35,15 @@ def percentile(samples: Sequence[float], share: float, unit: str, source: str) -
         evidence=Evidence.MEASURED,
         source=f"{source}, n={values.size}",
     )
+
+
+def student(freedom: int, alpha: float) -> float:
+    """Student's t quantile, two-sided `alpha` (Abramowitz and Stegun 26.7.5, three terms)."""
+    z = NormalDist().inv_cdf(1 - alpha / 2)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def observed(value: float, unit: str, source: str) -> Estimate:

@@ -29,7 +29,7 @@ def figure(estimate: Estimate | None, *, evidence: bool = True) -> str:
     return f"{value}{unit}{width}" + (f" {estimate.evidence.value}" if evidence else "")
 
 
-UNITLESS = frozenset({"relative", "fraction", "USD"})
+UNITLESS = frozenset({"relative", "fraction", "USD", "ratio"})
 
 
 def _in_unit(value: float, unit: str) -> str:

@@ -1,8 +1,12 @@
 """A request in, a plan out, and nothing carried out: the advisory mode."""
 
+import asyncio
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from executors import models
 from executors.files import write_whole
@@ -12,15 +16,31 @@ from planners.catalog import accelerator_from_host, find_hardware, find_model
 from planners.corrections import Corrections
 from planners.gguf import model_from_gguf_metadata, parse_gguf_header
 from planners.plan import Facts, plan
-from planners.prices import load_prices
-from schemas.command import OptimizeInference
+from planners.prices import PriceTable, load_prices
+from schemas.command import Constraints, Mode, OptimizeInference, Workload
 from schemas.hardware import HostFacts, Pool
 from schemas.model import ModelFacts
 from schemas.plan import Plan
 
 PROBE_KEEP_S = 3600.0
+PLANS_KEPT = 64
+_PLANNING = ThreadPoolExecutor(1, "planner")
+"""One plan at a time, beside the loop: each takes a core and some hundred megabytes for a blink."""
 HOST = frozenset({"host", "this host", "this-host", "localhost"})
 """How a request names the machine that the agent runs on."""
+
+
+_Stamp = tuple[Path, int, int]
+"""A file as it was: path, nanoseconds of its last change, bytes."""
+
+
+class _Basis(NamedTuple):
+    """All that a plan stands on, as something that can be looked up."""
+
+    command: str
+    file: _Stamp | None
+    host: str | None
+    prices: _Stamp | None
 
 
 async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
@@ -30,7 +50,28 @@ async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
         AgentError: `unknown_model`, `unknown_hardware`, `unreadable_model`.
     """
     host = await _probe(workshop.cache / f"host-{identity()}.json") if on_host(command) else None
-    return plan(command, facts(model_of(command.model, workshop), command, workshop, host))
+    path = models.locate(command.model, workshop.model_roots)
+    basis = _Basis(
+        command=command.model_dump_json(exclude={"respond_format", "component_id"}),
+        file=_stamp(path) if path else None,
+        host=host.model_dump_json() if host else None,
+        prices=_stamp(workshop.price_file) if workshop.price_file else None,
+    )
+    return await asyncio.get_running_loop().run_in_executor(_PLANNING, _planned, basis)
+
+
+@lru_cache(maxsize=PLANS_KEPT)
+def _planned(basis: _Basis) -> Plan:
+    """The same request and facts give the same plan, so it is made once."""
+    command = OptimizeInference.model_validate_json(basis.command)
+    model = from_file(basis.file[0]) if basis.file else find_model(command.model)
+    host = HostFacts.model_validate_json(basis.host) if basis.host else None
+    return plan(command, facts(model, command, basis.prices[0] if basis.prices else None, host))
+
+
+def _stamp(path: Path) -> _Stamp:
+    known = path.stat()
+    return path, known.st_mtime_ns, known.st_size
 
 
 def on_host(command: OptimizeInference) -> bool:
@@ -66,17 +107,33 @@ def from_file(path: Path) -> ModelFacts:
     return model_from_gguf_metadata(parse_gguf_header(models.header(path)), path.stem)
 
 
-def facts(model: ModelFacts, command: OptimizeInference, workshop: Workshop, host: HostFacts | None) -> Facts:
+def facts(model: ModelFacts, command: OptimizeInference, prices: Path | None, host: HostFacts | None) -> Facts:
     """What the planner is told; `host` where this machine is the only hardware."""
-    prices = workshop.price_file
     here = (Pool(accelerator=accelerator_from_host(host), count=1),) if host else ()
     return Facts(
         model=model,
         pools=here or find_hardware(command.constraints.hardware),
         host=host,
-        prices=load_prices(prices.read_text() if prices else None),
+        prices=prices_of(prices),
         corrections=Corrections(),
     )
+
+
+def plan_on_host(model: str, workload: Workload, source: Path, workshop: Workshop, host: HostFacts) -> Plan:
+    """The plan for serving the model in `source` on this machine, where nothing but the traffic is asked."""
+    request = OptimizeInference(
+        cmd="OPTIMIZE_INFERENCE",
+        model=model,
+        workload=workload,
+        constraints=Constraints(hardware="host"),
+        mode=Mode.RUN,
+    )
+    return plan(request, facts(from_file(source), request, workshop.price_file, host))
+
+
+def prices_of(own: Path | None) -> PriceTable:
+    """The shipped prices, with a user's own over them."""
+    return load_prices(own.read_text() if own else None)
 
 
 async def _probe(kept: Path) -> HostFacts:

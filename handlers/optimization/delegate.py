@@ -30,13 +30,22 @@ async def hand_off(
 
 def after_run(trials: tuple[Trial, ...], baseline: tuple[Comparison, ...]) -> Iterator[PlannedHandoff]:
     """What the measurements ask of others: quality that is undecided or lost, a host slower than it should be."""
-    verdicts = {trial.gate.verdict for trial in trials if trial.gate}
+    yield from quality_work({trial.gate.verdict for trial in trials if trial.gate})
+    yield from slow_host(baseline)
+
+
+def quality_work(verdicts: set[GateVerdict]) -> Iterator[PlannedHandoff]:
+    """Whom to ask where the gate leaves something undecided, or refused all that it saw."""
     if GateVerdict.UNDECIDED in verdicts:
         work = "judge on the users' own tasks what perplexity leaves undecided"
         yield PlannedHandoff(peer=Peer.AI_ML, work=work, deliverables=("task scores against the baseline",))
     if verdicts == {GateVerdict.FAILED}:
         work = "say whether training can recover the quality that every smaller format lost"
         yield PlannedHandoff(peer=Peer.FINE_TUNING, work=work, deliverables=("recovered weights",))
+
+
+def slow_host(baseline: tuple[Comparison, ...]) -> Iterator[PlannedHandoff]:
+    """Whom to ask where the untouched model is slower than the host's own figures explain."""
     slow = [item for item in baseline if item.metric == "throughput_rps" and item.measured.high < item.predicted.low]
     for item in slow:
         share = item.measured.value / item.predicted.value

@@ -10,6 +10,7 @@ from handlers.optimization.delegate import after_run, hand_off
 from handlers.optimization.trial import compare_load
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines, target_lines
 from handlers.workbench.bench import Bench, metrics_of, quality_of
+from handlers.workbench.conditions import machine, requests
 from handlers.workbench.weights import Base
 from schemas.command import OptimizeInference
 from schemas.delegation import HandoffOutcome
@@ -76,7 +77,7 @@ def compose(bench: Bench, found: Findings) -> Report:
         recommended=chosen,
         hash=f"inf_opt_v{0 if chosen is None else chosen + 1}",
         host=bench.host,
-        conditions=(*_expected(found.plan), *_conditions(bench, load)),
+        conditions=(*_expected(found.plan), *machine(bench.host), requests(load)),
         baseline=baseline,
         baseline_comparisons=found.baseline_comparisons,
         baseline_note=found.base.note,
@@ -165,25 +166,6 @@ def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
 def _expected(plan: Plan) -> tuple[str, ...]:
     """What the planner said beforehand, where it held out no hope."""
     return () if plan.feasible else (f"Predicted before anything was measured: {plan.verdict}",)
-
-
-def _conditions(bench: Bench, load: LoadReport) -> tuple[str, ...]:
-    host = bench.host
-    bandwidth = ", ".join(f"{value:.1f} GB/s with {threads} threads" for threads, value in host.bandwidth_gbs.items())
-    rates = ", ".join(f"{value:.0f} GFLOP/s with {threads}" for threads, value in host.gflops.items())
-    machine = (
-        f"Host: {host.cpu}, {host.cores} cores, {', '.join(host.isa)}, {host.memory_bytes / 1e9:.0f} GB; "
-        f"measured {bandwidth}; {rates}."
-    )
-    busy = (
-        f"When the job began, {host.busy_cores:.1f} of {host.threads} cores were busy with other work "
-        f"(load average {host.load_average:.1f}); the load generator shares the machine with the engine."
-    )
-    tokens = (
-        f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "
-        f"prompt cache off, {load.warmup_requests} warm-up requests before the first level."
-    )
-    return machine, busy, tokens
 
 
 def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, ...]:

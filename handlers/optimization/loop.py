@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from executors.compress.gguf import Recipe
 from handlers.context import JobContext
 from handlers.optimization.advice import facts as facts_of
 from handlers.optimization.advice import from_file
@@ -11,7 +12,7 @@ from handlers.optimization.verdict import capacity
 from handlers.services import Services
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.load import load_test
-from handlers.workbench.prepare import prepare
+from handlers.workbench.prepare import find, prepare
 from handlers.workbench.weights import Base, base_of
 from planners.plan import Facts, plan
 from schemas.command import OptimizeInference, Performance
@@ -33,9 +34,9 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     Raises:
         AgentError: where the job cannot go on; a candidate that fails does not raise.
     """
-    bench = await prepare(command, command.model, job, services)
+    bench = await prepare(command, find(command.model, services), job, services)
     effort = services.workshop.effort
-    facts = facts_of(from_file(bench.source), command, services.workshop, bench.idle_host)
+    facts = facts_of(from_file(bench.source), command, services.workshop.price_file, bench.idle_host)
     first = plan(command, facts)
     stage = Stage("inf_opt_v0", first.baseline.strategy.label, 0.1)
     base = await base_of(bench, stage)
@@ -106,9 +107,9 @@ def _next(current: Plan, trials: list[Trial]) -> Candidate | None:
     return None
 
 
-def _weights(strategy: Strategy) -> tuple[str, bool]:
+def _weights(strategy: Strategy) -> Recipe:
     """What tells the weights of two strategies apart."""
-    return strategy.weight_format, strategy.importance_matrix
+    return Recipe(strategy.weight_format, strategy.importance_matrix)
 
 
 def _run(strategy: Strategy) -> tuple[object, ...]:

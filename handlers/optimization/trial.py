@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from executors.compress.gguf import Recipe
 from handlers.optimization.cost import cost_of
 from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from handlers.workbench.bench import Bench, Stage
@@ -38,9 +39,8 @@ class Attempts:
 
     async def _attempt(self, candidate: Candidate, stage: Stage) -> Trial:
         bench, strategy = self.bench, candidate.strategy
-        weights, artifact = await compress(
-            bench, self.base, stage, strategy.weight_format, importance_matrix=strategy.importance_matrix
-        )
+        recipe = Recipe(strategy.weight_format, strategy.importance_matrix)
+        weights, artifact = await compress(bench, self.base, recipe, stage)
         limit = self.command.constraints.max_quality_loss
         gate = await judged(bench, self.base.path, weights, limit, stage)
         if gate.verdict is not GateVerdict.PASSED:

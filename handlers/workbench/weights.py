@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.compress.gguf import PLAIN, compute_importance, manifest, manifest_of, quantize
+from executors.compress.gguf import PLAIN, Recipe, compute_importance, manifest, manifest_of, quantize
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
 from handlers.workbench.bench import Bench, Stage
@@ -49,25 +49,17 @@ async def base_of(bench: Bench, stage: Stage) -> Base:
     return Base(path, await bench.step("base", Artifact, write))
 
 
-def weights_name(weight_format: str, *, importance_matrix: bool) -> str:
-    """The stem of the file that holds a weight format."""
-    return weight_format + ("-imatrix" if importance_matrix else "")
-
-
-async def compress(
-    bench: Bench, base: Base, stage: Stage, weight_format: str, *, importance_matrix: bool
-) -> tuple[Path, Artifact]:
-    """The file of a smaller form and its manifest."""
-    name = weights_name(weight_format, importance_matrix=importance_matrix)
-    path = bench.job.directory / f"{name}.gguf"
+async def compress(bench: Bench, base: Base, recipe: Recipe, stage: Stage) -> tuple[Path, Artifact]:
+    """The file of a smaller form, in the job's directory, and its manifest."""
+    path = bench.job.directory / f"{recipe.stem}.gguf"
 
     async def write() -> Artifact:
-        importance = await _importance(bench, base, stage) if importance_matrix else None
-        async with bench.tool(StepKind.OPTIMIZATION, stage, f"compress-{name}") as tool:
-            return await quantize(base.path, weight_format, path, importance=importance, bench=tool)
+        importance = await _importance(bench, base, stage) if recipe.importance_matrix else None
+        async with bench.tool(StepKind.OPTIMIZATION, stage, f"compress-{recipe.stem}") as tool:
+            return await quantize(base.path, recipe.weight_format, path, importance=importance, bench=tool)
 
     await bench.say(StepKind.OPTIMIZATION, stage, f"making {path.name} from {base.path.name}")
-    return path, await bench.step(f"compress-{name}", Artifact, write)
+    return path, await bench.step(f"compress-{recipe.stem}", Artifact, write)
 
 
 async def judged(bench: Bench, baseline: Path, candidate: Path, limit: float, stage: Stage) -> GateDecision:

@@ -18,7 +18,7 @@ from handlers.workshop import Effort, Workshop
 from schemas.status import InferenceStatus
 
 SMALL = Effort(
-    requests=4, level_limit_s=10, warmup=1, importance_tokens=512, judge_tokens=2_000, trials=2, max_threads=1
+    requests=4, rounds=3, level_limit_s=10, warmup=1, importance_tokens=512, judge_tokens=2_000, trials=2, max_threads=1
 )
 
 

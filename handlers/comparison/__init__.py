@@ -1,0 +1,1 @@
+"""What COMPARE_STRATEGIES does: forms made and judged, rounds of load, pairs."""

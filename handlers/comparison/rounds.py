@@ -1,0 +1,93 @@
+"""Forms of one model in, rounds of the same load on each in turn out."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from executors.compress.gguf import PLAIN, Recipe
+from executors.measure.paired import interleaved
+from executors.serve import llamacpp
+from handlers.workbench.bench import Bench, Stage
+from handlers.workbench.load import prompts_of
+from handlers.workbench.weights import Base, compress, judged
+from schemas.base import Record
+from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel
+from schemas.plan import Plan, StepKind, Strategy
+
+LABEL = "comparison_v1"
+
+
+class Form(Record):
+    """One form of the model: its file, how it is served, and what it lost (None for the untouched one)."""
+
+    path: Path
+    strategy: Strategy
+    gate: GateDecision | None
+
+
+class Rounds(Record):
+    """What the load came to: levels by form, then round."""
+
+    levels: tuple[tuple[LoadLevel, ...], ...]
+
+
+async def make(bench: Bench, base: Base, recipes: Sequence[Recipe], served: Strategy, limit: float) -> list[Form]:
+    """Every recipe's file, judged, to be served as `served` says."""
+    forms = []
+    for number, recipe in enumerate(recipes):
+        update = {"weight_format": recipe.weight_format, "importance_matrix": recipe.importance_matrix}
+        strategy = served.model_copy(update=update)
+        if recipe.weight_format in PLAIN:
+            forms.append(Form(path=base.path, strategy=strategy, gate=None))
+            continue
+        stage = Stage(LABEL, strategy.label, 0.1 + 0.4 * number / len(recipes))
+        path, _ = await compress(bench, base, recipe, stage)
+        gate = await judged(bench, base.path, path, limit, stage)
+        forms.append(Form(path=path, strategy=strategy, gate=gate))
+    return forms
+
+
+def level_of(bench: Bench, planned: Plan) -> LevelSpec:
+    """The load of one round: as many open requests as the plan expects, within the slots."""
+    effort, slots = bench.workshop.effort, planned.baseline.strategy.max_sequences
+    return LevelSpec(
+        arrivals=Arrivals.CONCURRENCY,
+        setting=min(slots, planned.workload.concurrency),
+        requests=max(effort.requests // 2, planned.workload.concurrency),
+        limit_s=effort.level_limit_s,
+    )
+
+
+async def measure(bench: Bench, planned: Plan, forms: Sequence[Form]) -> Rounds:
+    """All forms served at once, one loaded at a time; a journaled step."""
+    rounds = bench.workshop.effort.rounds
+
+    async def run() -> Rounds:
+        async with contextlib.AsyncExitStack() as stack:
+            endpoints = [
+                await stack.enter_async_context(
+                    llamacpp.serve(
+                        form.strategy, form.path, python=bench.tools.python, log=bench.log(f"serve-{form.path.stem}")
+                    )
+                )
+                for form in forms
+            ]
+
+            async def after(number: int, place: int, level: LoadLevel) -> None:
+                strategy = forms[place].strategy
+                stage = Stage(LABEL, strategy.label, 0.5 + 0.45 * number / (rounds + 1))
+                detail = f"round {number} of {rounds}: {level.throughput_rps.value:.2f} requests/s"
+                await bench.say(StepKind.VALIDATION, stage, detail, level=level)
+
+            found = await interleaved(
+                endpoints,
+                await prompts_of(bench, endpoints[0], planned.workload.input_tokens),
+                level_of(bench, planned),
+                output_tokens=planned.workload.output_tokens,
+                rounds=rounds,
+                rows=bench.job.directory / "rounds.jsonl",
+                on_round=after,
+            )
+        return Rounds(levels=tuple(tuple(levels) for levels in found))
+
+    return await bench.step("rounds", Rounds, run)

@@ -1,0 +1,82 @@
+"""Findings of single parts of the loop as a person reads them: verdict first, figures, conditions."""
+
+from collections.abc import Iterator
+
+from handlers.markdown.sections import assumed, bullets, comparisons, document, file, gates, levels, loads
+from handlers.markdown.text import figure, table
+from handlers.optimization.delegate import told
+from schemas.delegation import HandoffOutcome
+from schemas.findings import ComparisonReport, PerformanceReport, QualityReport
+from schemas.text import escape
+
+
+def performance_markdown(report: PerformanceReport) -> str:
+    """One strategy under load."""
+    return document(_performance(report))
+
+
+def quality_markdown(report: QualityReport) -> str:
+    """One candidate against its baseline."""
+    return document(_quality(report))
+
+
+def comparison_markdown(report: ComparisonReport) -> str:
+    """Strategies side by side."""
+    return document(_comparison(report))
+
+
+def _performance(report: PerformanceReport) -> Iterator[str]:
+    yield f"# {escape(report.model)}: measured"
+    yield f"**{escape(report.sentence, 600)}**"
+    yield "## Load, level by level\n\n" + loads([report.load])
+    if report.comparisons:
+        yield "## Predicted against measured\n\n" + comparisons([(report.load.strategy, report.comparisons)])
+    yield from _handed(report.handoffs)
+    notes = (*report.conditions, *([report.baseline_note] if report.baseline_note else []))
+    yield "## Conditions and assumptions\n\n" + bullets(notes) + assumed(report.assumptions)
+
+
+def _quality(report: QualityReport) -> Iterator[str]:
+    yield f"# {escape(report.model)}, {escape(report.candidate)}: {report.gate.verdict}"
+    yield f"**{escape(report.sentence, 600)}**"
+    yield "## Quality gate\n\n" + gates([(report.candidate, report.gate)])
+    if report.comparisons:
+        yield "## Predicted against measured\n\n" + comparisons([(report.candidate, report.comparisons)])
+    if report.artifact:
+        wrote = f"It wrote after a fixed prompt: {report.artifact.sample}"
+        yield "## File\n\n" + bullets((file(report.artifact), wrote))
+    yield from _handed(report.handoffs)
+    text = f"Scored on {report.gate.quality.text}."
+    yield "## Conditions\n\n" + bullets((*report.conditions, text, report.baseline_note))
+
+
+def _comparison(report: ComparisonReport) -> Iterator[str]:
+    yield f"# {escape(report.model)}: {len(report.contenders)} strategies side by side"
+    yield f"**{escape(report.sentence, 600)}**"
+    first = report.contenders[0].strategy.label
+    rows = (
+        (
+            escape(contender.strategy.label),
+            pair.metric,
+            figure(pair.ratio),
+            pair.verdict.value.replace("_", " "),
+        )
+        for contender in report.contenders
+        for pair in contender.against_first
+    )
+    head = f"Over {escape(first)}, paired round by round; the interval is 90 %.\n\n"
+    yield "## Against the first\n\n" + head + table(("strategy", "metric", "ratio", "verdict"), rows)
+    judged = [(contender.strategy.label, contender.gate) for contender in report.contenders if contender.gate]
+    yield "## Quality gate\n\n" + gates(judged)
+    named = (
+        (f"{contender.strategy.label}, round {number}", level)
+        for contender in report.contenders
+        for number, level in enumerate(contender.rounds, start=1)
+    )
+    yield "## Rounds\n\n" + levels(named)
+    yield "## Conditions\n\n" + bullets((*report.conditions, report.baseline_note))
+
+
+def _handed(handoffs: tuple[HandoffOutcome, ...]) -> Iterator[str]:
+    if handoffs:
+        yield "## Handed to others\n\n" + bullets(told(handoffs))

@@ -1,0 +1,31 @@
+"""Under which conditions figures were measured, in sentences: the machine, what else ran on it, the load."""
+
+from schemas.hardware import HostFacts
+from schemas.measurement import LoadReport
+from schemas.text import counted
+
+
+def machine(host: HostFacts) -> tuple[str, ...]:
+    """The host with its measured rates, and how busy it was."""
+    bandwidth = ", ".join(
+        f"{value:.1f} GB/s with {counted(threads, 'thread')}" for threads, value in host.bandwidth_gbs.items()
+    )
+    rates = ", ".join(f"{value:.0f} GFLOP/s with {threads}" for threads, value in host.gflops.items())
+    return (
+        (
+            f"Host: {host.cpu}, {host.cores} cores, {', '.join(host.isa)}, {host.memory_bytes / 1e9:.0f} GB; "
+            f"measured {bandwidth}; {rates}."
+        ),
+        (
+            f"When the job began, {host.busy_cores:.1f} of {host.threads} cores were busy with other work "
+            f"(load average {host.load_average:.1f}); the load generator shares the machine with the engine."
+        ),
+    )
+
+
+def requests(load: LoadReport) -> str:
+    """What each request of a load test was."""
+    return (
+        f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "
+        f"prompt cache off, {load.warmup_requests} warm-up requests before the first level."
+    )

@@ -1,0 +1,137 @@
+"""The commands for one part of the loop each, on the real model: what they measure, judge, keep and say."""
+
+import asyncio
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from closing.agent import agent
+
+from cli.send import Watch, send
+from executors.models import GGUF_MAGIC
+from handlers.workshop import Workshop
+from schemas.base import Record
+from schemas.error import AgentError, ErrorCode
+from schemas.evidence import Evidence
+from schemas.findings import ComparisonReport, PairVerdict, PerformanceReport, QualityReport
+from schemas.measurement import GateVerdict
+from schemas.status import InferenceStatus, JobState
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+MODEL = "smollm2-135m-instruct"
+WORKLOAD = {"input_tokens": 16, "output_tokens": 4, "concurrency": 2}
+LOOSE = {"max_quality_loss": "40%"}
+R = TypeVar("R", bound=Record)
+
+
+class Done:
+    """What one command left: its job's directory and its updates."""
+
+    def __init__(self, directory: Path, updates: list[InferenceStatus]) -> None:
+        self.directory = directory
+        self.final = updates[-1]
+
+    def report(self, kind: type[R]) -> R:
+        """Its report, as it is on disk, where the readable form is too."""
+        assert (self.directory / "report.md").read_text().startswith(f"# {MODEL}")
+        return kind.model_validate_json((self.directory / "report.json").read_bytes())
+
+
+async def _all(runs: Path, workshop: Workshop) -> dict[str, Done]:
+    """Every command once, one after the other, at one agent."""
+    done: dict[str, Done] = {}
+    async with agent(runs, workshop) as url:
+
+        async def run(cmd: str, **fields: object) -> str:
+            updates: list[InferenceStatus] = []
+            command = {"cmd": cmd, "model": MODEL, **fields}
+            sent = await send(command, url, watch=Watch(status=updates.append))
+            assert sent.job is not None
+            done[cmd] = Done(runs / sent.job, updates)
+            return sent.job
+
+        await run("BASELINE_ASSESSMENT", workload=WORKLOAD)
+        made = await run("QUANTIZE_MODEL", method="q4_0", constraints=LOOSE)
+        await run("EVALUATE_QUALITY", candidate="Q4_0", job=made, constraints={"max_quality_loss": 0.001})
+        await run("BENCHMARK_INFERENCE", workload=WORKLOAD)
+        await run("COMPARE_STRATEGIES", strategies=["F16", "Q8_0", "Q2_K"], constraints=LOOSE, workload=WORKLOAD)
+    return done
+
+
+@pytest.fixture(scope="module")
+def done(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """All of them, run once for all tests of this file."""
+    return asyncio.run(_all(tmp_path_factory.mktemp("runs"), workshop))
+
+
+def test_a_baseline_is_measured_and_its_bottleneck_named(done: dict[str, Done]) -> None:
+    """The F16 form under load, beside what the plan said, with the machine's figures."""
+    report = done["BASELINE_ASSESSMENT"].report(PerformanceReport)
+    assert report.strategy.weight_format == "F16"
+    assert (report.bottleneck or "").startswith(("memory", "compute"))
+    assert {item.measured.evidence for item in report.comparisons} == {Evidence.MEASURED}
+    assert report.load.levels[-1].setting == WORKLOAD["concurrency"]
+    assert done["BASELINE_ASSESSMENT"].final.metrics is not None
+
+
+def test_a_method_leaves_a_file_with_its_verdict(done: dict[str, Done]) -> None:
+    """Q4_0 within a wide limit: judged, kept, a GGUF file that wrote a few words."""
+    report = done["QUANTIZE_MODEL"].report(QualityReport)
+    assert report.gate.verdict is GateVerdict.PASSED
+    assert report.artifact is not None
+    assert report.artifact.sample
+    path = done["QUANTIZE_MODEL"].directory / report.artifact.path
+    assert path.read_bytes()[:4] == GGUF_MAGIC
+    assert done["QUANTIZE_MODEL"].final.state is JobState.COMPLETED
+
+
+def test_a_file_of_another_job_is_judged_by_a_limit_of_its_own(done: dict[str, Done]) -> None:
+    """The same file fails where only 0.1 % may be lost: the job ends not met, and a peer is asked to recover it."""
+    report = done["EVALUATE_QUALITY"].report(QualityReport)
+    assert report.candidate == "Q4_0.gguf"
+    assert report.gate.verdict is GateVerdict.FAILED
+    assert done["EVALUATE_QUALITY"].final.state is JobState.NOT_MET
+    assert report.handoffs[0].handoff.to_agent == "fine-tuning-specialist"
+
+
+def test_a_file_is_loaded_as_it_is(done: dict[str, Done]) -> None:
+    """The shipped Q4_1 file itself, not a form made of it."""
+    report = done["BENCHMARK_INFERENCE"].report(PerformanceReport)
+    assert report.strategy.weight_format == "Q4_1"
+    assert all(level.errors == 0 and level.completed for level in report.load.levels)
+
+
+def test_strategies_are_compared_round_by_round(done: dict[str, Done]) -> None:
+    """Each against the first, paired, with an interval that decides the verdict; only what was made was judged."""
+    report = done["COMPARE_STRATEGIES"].report(ComparisonReport)
+    assert [one.strategy.weight_format for one in report.contenders] == ["F16", "Q8_0", "Q2_K"]
+    assert [one.gate is None for one in report.contenders] == [True, False, False]
+    assert {len(one.rounds) for one in report.contenders} == {3}
+    for contender in report.contenders[1:]:
+        for pair in contender.against_first:
+            decided = not pair.ratio.low <= 1 <= pair.ratio.high
+            assert decided == (pair.verdict is not PairVerdict.NO_DIFFERENCE)
+            assert pair.ratio.evidence is Evidence.MEASURED
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ({"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "int3; rm -rf"}, ErrorCode.UNSUPPORTED),
+        ({"cmd": "QUANTIZE_MODEL", "model": "nobody", "method": "Q8_0"}, ErrorCode.UNKNOWN_MODEL),
+        ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "engine": "vllm"}, ErrorCode.NOT_AVAILABLE),
+        ({"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": "Q8_0", "job": "../x"}, ErrorCode.INVALID_COMMAND),
+        ({"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": "nobody"}, ErrorCode.UNKNOWN_MODEL),
+        ({"cmd": "COMPARE_STRATEGIES", "model": MODEL, "strategies": ["F16"]}, ErrorCode.INVALID_COMMAND),
+        ({"cmd": "COMPARE_STRATEGIES", "model": MODEL, "strategies": ["Q8_0", "q8_0"]}, ErrorCode.INVALID_COMMAND),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_at_the_door(
+    workshop: Workshop, tmp_path: Path, command: dict[str, object], code: ErrorCode
+) -> None:
+    """A typed error at once, and no job."""
+    async with agent(tmp_path, workshop) as url:
+        with pytest.raises(AgentError) as refused:
+            await send(command, url)
+    assert refused.value.code is code
+    assert not list(tmp_path.glob("job-*"))
