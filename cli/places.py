@@ -28,6 +28,7 @@ def workshop() -> Workshop:
     cache = places.cache.expanduser()
     return Workshop(
         cache=cache,
+        memory=cache / "memory",
         model_roots=(cache / "models", *(root.expanduser() for root in places.models)),
         price_file=places.price_file,
         calibration_text=places.calibration_text,

@@ -12,8 +12,10 @@ from handlers.services import Services
 from handlers.workbench.bench import Stage
 from handlers.workbench.conditions import machine, requests
 from handlers.workbench.finding import end
+from handlers.workbench.memory import learn
 from handlers.workbench.prepare import find, measuring, prepare
 from handlers.workbench.weights import base_of
+from schemas.correction import OperatingPoint
 from schemas.findings import PerformanceReport
 from schemas.job import Outcome
 from schemas.plan import StepKind
@@ -33,12 +35,13 @@ async def work(command: BaselineAssessment, job: JobContext, services: Services)
     """The F16 form under the load that a plan for this host would assume, beside what the plan predicts."""
     async with measuring(services.workshop):
         bench = await prepare(command, find(command.model, services), job, services)
-        planned = plan_on_host(command.model, command.workload, bench.source, services.workshop, bench.idle_host)
+        planned = await plan_on_host(bench, command.workload)
         strategy = planned.baseline.strategy
         stage = Stage(LABEL, strategy.label, 0.1)
         base = await base_of(bench, stage)
         load = await measure_baseline(bench, base, planned, stage)
     comparisons = compare_load(planned.baseline, load)
+    await learn(bench, strategy, comparisons, OperatingPoint.of(planned.workload))
     handoffs = await hand_off(job, services.agent, command.model, tuple(slow_host(comparisons)))
     full = capacity(load)
     report = PerformanceReport(

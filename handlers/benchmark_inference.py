@@ -43,7 +43,7 @@ async def work(command: BenchmarkInference, job: JobContext, services: Services)
     source = find(command.model, services, command.job)
     async with measuring(services.workshop):
         bench = await prepare(command, source, job, services)
-        planned = plan_on_host(command.model, command.workload, bench.source, services.workshop, bench.idle_host)
+        planned = await plan_on_host(bench, command.workload)
         header = await asyncio.to_thread(read_header, source)
         strategy = planned.baseline.strategy.model_copy(update={"weight_format": format_of(header)})
         stage = Stage(LABEL, strategy.label, 0.1)

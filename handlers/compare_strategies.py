@@ -39,7 +39,7 @@ async def work(command: CompareStrategies, job: JobContext, services: Services) 
     """Make and judge each form, serve all at once, and load one after the other, round by round."""
     async with measuring(services.workshop):
         bench = await prepare(command, find(command.model, services), job, services)
-        planned = plan_on_host(command.model, command.workload, bench.source, services.workshop, bench.idle_host)
+        planned = await plan_on_host(bench, command.workload)
         served, limit = planned.baseline.strategy, command.constraints.max_quality_loss
         base = await base_of(bench, Stage(LABEL, served.label, 0.05))
         forms = await make(bench, base, [recipe(name) for name in command.strategies], served, limit)

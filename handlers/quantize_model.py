@@ -11,12 +11,13 @@ from handlers.services import Services
 from handlers.workbench.bench import Stage
 from handlers.workbench.conditions import machine
 from handlers.workbench.finding import end
+from handlers.workbench.memory import learn
 from handlers.workbench.prepare import find, measuring, prepare
 from handlers.workbench.weights import base_of, compress, judged
 from planners.quality import loss
 from schemas.findings import QualityReport
 from schemas.job import Outcome
-from schemas.plan import StepKind
+from schemas.plan import StepKind, Strategy
 from schemas.report import Comparison
 from schemas.request import QuantizeModel
 
@@ -45,6 +46,13 @@ async def work(command: QuantizeModel, job: JobContext, services: Services) -> O
         gate = await judged(bench, base.path, path, limit, Stage(LABEL, command.method, 0.4))
     predicted = loss(from_file(bench.source), made_by.weight_format, importance_matrix=made_by.importance_matrix)
     comparison = Comparison(metric="quality_loss", predicted=predicted, measured=quality_loss(gate))
+    strategy = Strategy(
+        engine="llama.cpp",
+        weight_format=made_by.weight_format,
+        importance_matrix=made_by.importance_matrix,
+        accelerator="host",
+    )
+    await learn(bench, strategy, (comparison,), None)
     handoffs = await hand_off(job, services.agent, command.model, tuple(quality_work({gate.verdict})))
     report = QualityReport(
         job=job.job,

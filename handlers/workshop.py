@@ -29,6 +29,8 @@ class Workshop:
     cache: Path
     """Toolchains and texts, shared between jobs."""
     model_roots: tuple[Path, ...]
+    memory: Path
+    """What earlier jobs measured here."""
     price_file: Path | None = None
     calibration_text: Path | None = None
     evaluation_text: Path | None = None

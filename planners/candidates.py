@@ -113,7 +113,7 @@ def _prediction(found: Searched, strategy: Strategy, cell: int, column: int) -> 
 
 def _speed(found: Searched, strategy: Strategy, field: str, value: float, cell: int) -> Estimate:
     unit = "requests/s" if field == "capacity" else "ms"
-    measured = found.corrections.exact(strategy, SPEED_METRICS[field])
+    measured = found.corrections.exact(strategy, SPEED_METRICS[field], found.traffic.point)
     if measured is not None and field not in {"ttft_p99", "tpot_p95"}:
         low, high = min(measured.low, measured.measured), max(measured.high, measured.measured)
         return Estimate(

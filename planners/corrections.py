@@ -1,9 +1,14 @@
 """What this agent measured so far in, shifts of later predictions out; a measured strategy shows its own figures."""
 
+import hashlib
 import math
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
+from schemas.correction import LOSS, Correction, OperatingPoint
 from schemas.plan import Strategy
+from schemas.report import Comparison
 
 NEAR_SHARE = 0.5
 """How much of a measured error carries over to another format on the same engine and accelerator."""
@@ -11,19 +16,12 @@ NEAR_LOG_SD_SHARE, SAME_LOG_SD_SHARE = 0.7, 0.35
 """How much of the spread is left once another format, or the same one in another layout, was measured."""
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One metric of one strategy as measured; `low` and `high` bound it.
-
-    `log_ratio` is the natural logarithm of measured over what the planner says by itself, without any correction.
-    """
-
-    strategy: Strategy
-    metric: str
-    measured: float
-    low: float
-    high: float
-    log_ratio: float
+@cache
+def planner_version() -> str:
+    """What tells the fitted figures of one version from another's: ratios to one say nothing of the other."""
+    data = files("planners").joinpath("data")
+    fitted = b"".join(data.joinpath(name).read_bytes() for name in ("performance.json", "quality.json"))
+    return hashlib.sha256(fitted).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -38,50 +36,47 @@ class Shift:
 class Corrections:
     """Measurements in the order they were made."""
 
-    measurements: tuple[Measurement, ...] = ()
+    measurements: tuple[Correction, ...] = ()
 
-    def with_measurement(
-        self,
-        strategy: Strategy,
-        metric: str,
-        predicted: float,
-        measured: float,
-        *,
-        low: float | None = None,
-        high: float | None = None,
-    ) -> "Corrections":
+    def with_measurement(self, strategy: Strategy, pair: Comparison, at: OperatingPoint | None) -> "Corrections":
         """These and one more.
 
-        `metric` is a field of `Prediction`, `predicted` its value in a plan made with these corrections, `low` and
-        `high` the measurement's interval where known.
+        `pair` holds what a plan made with these corrections said, and what came out under the traffic `at`.
         """
-        old = self.exact(strategy, metric)
+        metric = pair.metric
+        at = None if metric == LOSS else at
+        old = self.exact(strategy, metric, at)
         shift = self.shift(strategy.engine, strategy.accelerator, strategy.weight_format, metric)
         applied = old.log_ratio if old else shift.log_shift
+        predicted, measured = pair.predicted.value, pair.measured.value
         # A loss may be negative; it is replaced where measured, never shifted.
         positive = measured > 0 and predicted > 0
-        new = Measurement(
+        new = Correction(
             strategy=strategy,
             metric=metric,
             measured=measured,
-            low=measured if low is None else low,
-            high=measured if high is None else high,
+            low=pair.measured.low,
+            high=pair.measured.high,
             log_ratio=math.log(measured / predicted) + applied if positive else 0.0,
+            at=at,
         )
-        kept = tuple(one for one in self.measurements if (one.strategy, one.metric) != (strategy, metric))
+        kept = tuple(one for one in self.measurements if (one.strategy, one.metric, one.at) != (strategy, metric, at))
         return Corrections((*kept, new))
 
-    def exact(self, strategy: Strategy, metric: str) -> Measurement | None:
-        """The measurement of this very strategy, if there is one."""
-        return next((m for m in self.measurements if m.metric == metric and m.strategy == strategy), None)
+    def exact(self, strategy: Strategy, metric: str, at: OperatingPoint | None) -> Correction | None:
+        """The newest measurement of this very strategy that holds for the traffic `at`, if there is one."""
+        return next(
+            (m for m in reversed(self.measurements) if m.metric == metric and m.strategy == strategy and _tells(m, at)),
+            None,
+        )
 
-    def quality(self, weight_format: str, kv_format: str | None, *, importance_matrix: bool) -> Measurement | None:
+    def quality(self, weight_format: str, kv_format: str | None, *, importance_matrix: bool) -> Correction | None:
         """The newest measured loss of these formats, whatever the layout; of any KV format where none is named."""
         return next(
             (
                 m
                 for m in reversed(self.measurements)
-                if m.metric == "quality_loss"
+                if m.metric == LOSS
                 and (m.strategy.weight_format, m.strategy.importance_matrix) == (weight_format, importance_matrix)
                 and kv_format in {None, m.strategy.kv_format}
             ),
@@ -101,3 +96,8 @@ class Corrections:
         if near:
             return Shift(NEAR_SHARE * sum(m.log_ratio for m in near) / len(near), NEAR_LOG_SD_SHARE)
         return Shift()
+
+
+def _tells(known: Correction, at: OperatingPoint | None) -> bool:
+    """Whether a measurement holds for the traffic `at`."""
+    return known.at is None or (at is not None and known.at.tells(known.metric, at))

@@ -7,6 +7,7 @@ import numpy as np
 
 from planners.performance.sources import Layout, speeds
 from schemas.command import OptimizeInference
+from schemas.correction import OperatingPoint
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import Accelerator, AcceleratorKind, Pool
 from schemas.model import ModelFacts
@@ -35,6 +36,16 @@ class Traffic:
     def tokens(self) -> int:
         """Prompt and answer of one request."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def point(self) -> OperatingPoint:
+        """Where measurements of this traffic lie."""
+        return OperatingPoint(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            request_rate=self.rate,
+            concurrency=0 if self.rate else self.concurrency,
+        )
 
 
 def traffic_of(

@@ -8,16 +8,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from executors import models
+from executors import memory, models
 from executors.files import write_whole
 from executors.host import identity, probe
+from handlers.workbench.bench import Bench
+from handlers.workbench.memory import memory_of, recalled
 from handlers.workshop import Workshop
 from planners.catalog import accelerator_from_host, find_hardware, find_model
-from planners.corrections import Corrections
+from planners.corrections import Corrections, planner_version
 from planners.gguf import model_from_gguf_metadata, parse_gguf_header
 from planners.plan import Facts, plan
 from planners.prices import PriceTable, load_prices
 from schemas.command import Constraints, Mode, OptimizeInference, Workload
+from schemas.correction import Correction
 from schemas.hardware import HostFacts, Pool
 from schemas.model import ModelFacts
 from schemas.plan import Plan
@@ -41,6 +44,7 @@ class _Basis(NamedTuple):
     file: _Stamp | None
     host: str | None
     prices: _Stamp | None
+    memory: _Stamp | None
 
 
 async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
@@ -56,6 +60,7 @@ async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
         file=_stamp(path) if path else None,
         host=host.model_dump_json() if host else None,
         prices=_stamp(workshop.price_file) if workshop.price_file else None,
+        memory=_stamp(memory_of(workshop, path)) if path and host else None,
     )
     return await asyncio.get_running_loop().run_in_executor(_PLANNING, _planned, basis)
 
@@ -66,10 +71,14 @@ def _planned(basis: _Basis) -> Plan:
     command = OptimizeInference.model_validate_json(basis.command)
     model = from_file(basis.file[0]) if basis.file else find_model(command.model)
     host = HostFacts.model_validate_json(basis.host) if basis.host else None
-    return plan(command, facts(model, command, basis.prices[0] if basis.prices else None, host))
+    prices = basis.prices[0] if basis.prices else None
+    known = memory.recall(basis.memory[0], planner_version()) if basis.memory else ()
+    return plan(command, facts(model, command, prices, host, known))
 
 
-def _stamp(path: Path) -> _Stamp:
+def _stamp(path: Path) -> _Stamp | None:
+    if not path.exists():
+        return None
     known = path.stat()
     return path, known.st_mtime_ns, known.st_size
 
@@ -107,28 +116,40 @@ def from_file(path: Path) -> ModelFacts:
     return model_from_gguf_metadata(parse_gguf_header(models.header(path)), path.stem)
 
 
-def facts(model: ModelFacts, command: OptimizeInference, prices: Path | None, host: HostFacts | None) -> Facts:
-    """What the planner is told; `host` where this machine is the only hardware."""
+def facts(
+    model: ModelFacts,
+    command: OptimizeInference,
+    prices: Path | None,
+    host: HostFacts | None,
+    known: tuple[Correction, ...] = (),
+) -> Facts:
+    """What the planner is told; `host` where this machine is the only hardware, `known` what was measured on it."""
     here = (Pool(accelerator=accelerator_from_host(host), count=1),) if host else ()
     return Facts(
         model=model,
         pools=here or find_hardware(command.constraints.hardware),
         host=host,
         prices=prices_of(prices),
-        corrections=Corrections(),
+        corrections=Corrections(known),
     )
 
 
-def plan_on_host(model: str, workload: Workload, source: Path, workshop: Workshop, host: HostFacts) -> Plan:
-    """The plan for serving the model in `source` on this machine, where nothing but the traffic is asked."""
+async def facts_of(bench: Bench, request: OptimizeInference) -> Facts:
+    """What a job's plan stands on: its model's own file, this host as it is now, what earlier jobs measured on it."""
+    known = (await recalled(bench)).corrections
+    return facts(from_file(bench.source), request, bench.workshop.price_file, bench.idle_host, known)
+
+
+async def plan_on_host(bench: Bench, workload: Workload) -> Plan:
+    """The plan for serving the bench's model on this machine, where nothing but the traffic is asked."""
     request = OptimizeInference(
         cmd="OPTIMIZE_INFERENCE",
-        model=model,
+        model=bench.model,
         workload=workload,
         constraints=Constraints(hardware="host"),
         mode=Mode.RUN,
     )
-    return plan(request, facts(from_file(source), request, workshop.price_file, host))
+    return plan(request, await facts_of(bench, request))
 
 
 def prices_of(own: Path | None) -> PriceTable:

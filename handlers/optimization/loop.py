@@ -4,26 +4,25 @@ from dataclasses import replace
 
 from executors.compress.gguf import Recipe
 from handlers.context import JobContext
-from handlers.optimization.advice import facts as facts_of
-from handlers.optimization.advice import from_file
+from handlers.optimization.advice import facts_of
 from handlers.optimization.finish import Findings, finish
 from handlers.optimization.trial import Attempts, compare_load
 from handlers.optimization.verdict import capacity
 from handlers.services import Services
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.load import load_test
+from handlers.workbench.memory import remember
 from handlers.workbench.prepare import find, prepare
 from handlers.workbench.weights import Base, base_of
 from planners.plan import Facts, plan
 from schemas.command import OptimizeInference, Performance
+from schemas.correction import AT_ANY_RATE, OperatingPoint
 from schemas.measurement import LoadReport
 from schemas.plan import Candidate, Plan, StepKind, Strategy
 from schemas.report import Comparison, Report, Trial, TrialOutcome
 
 SUSTAINABLE = 0.5
 """Share of the measured baseline's capacity at which arrivals are planned where no plan meets what was asked."""
-AT_ANY_RATE = frozenset({"throughput_rps", "output_tokens_s", "quality_loss"})
-"""Metrics that do not depend on how many requests come a second."""
 WORTH_TRYING = 1.05
 """Once a strategy has met every limit, another is tried only if it promises this much more throughput."""
 
@@ -36,12 +35,13 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     """
     bench = await prepare(command, find(command.model, services), job, services)
     effort = services.workshop.effort
-    facts = facts_of(from_file(bench.source), command, services.workshop.price_file, bench.idle_host)
+    facts = await facts_of(bench, command)
     first = plan(command, facts)
+    at = OperatingPoint.of(first.workload)
     stage = Stage("inf_opt_v0", first.baseline.strategy.label, 0.1)
     base = await base_of(bench, stage)
     baseline = await measure_baseline(bench, base, first, stage)
-    facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline))
+    facts = _learn(facts, first.baseline.strategy, compare_load(first.baseline, baseline), at)
     trials: list[Trial] = []
     attempts = Attempts(command, bench, base, first.workload)
     current = _plan(command, facts, baseline)
@@ -53,8 +53,9 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
         stage = Stage(f"inf_opt_v{number}", candidate.strategy.label, 0.2 + 0.75 * len(trials) / effort.trials)
         trial = await attempts.attempt(candidate, stage)
         trials.append(trial if current.workload == first.workload else _comparable(trial))
-        facts = _learn(facts, candidate.strategy, trials[-1].comparisons)
+        facts = _learn(facts, candidate.strategy, trials[-1].comparisons, at)
         current = _plan(command, facts, baseline)
+    await remember(bench, facts.corrections.measurements)
     return await finish(bench, Findings(command, base, first, baseline, tuple(trials), current))
 
 
@@ -86,11 +87,11 @@ def _comparable(trial: Trial) -> Trial:
     return trial.model_copy(update={"comparisons": kept})
 
 
-def _learn(facts: Facts, strategy: Strategy, comparisons: tuple[Comparison, ...]) -> Facts:
+def _learn(facts: Facts, strategy: Strategy, comparisons: tuple[Comparison, ...], at: OperatingPoint) -> Facts:
     """The facts with what was measured for `strategy` among them."""
     corrections = facts.corrections
     for item in comparisons:
-        corrections = corrections.with_measurement(strategy, item.metric, item.predicted.value, item.measured.value)
+        corrections = corrections.with_measurement(strategy, item, at)
     return replace(facts, corrections=corrections)
 
 

@@ -19,4 +19,5 @@ def workshop(llamacpp: Toolchain, shipped: Path, halves: Texts, tmp_path_factory
     assert halves.calibration.sha256 != halves.evaluation.sha256
     root = tmp_path_factory.mktemp("models")
     shutil.copyfile(shipped, root / shipped.name)
-    return Workshop(cache=CACHE, model_roots=(root,), effort=SMALL)
+    memory = tmp_path_factory.mktemp("memory")
+    return Workshop(cache=CACHE, memory=memory, model_roots=(root,), effort=SMALL)

@@ -51,6 +51,8 @@ async def _all(runs: Path, workshop: Workshop) -> dict[str, Done]:
             return sent.job
 
         await run("BASELINE_ASSESSMENT", workload=WORKLOAD)
+        done["first baseline"] = done["BASELINE_ASSESSMENT"]
+        await run("BASELINE_ASSESSMENT", workload=WORKLOAD)
         made = await run("QUANTIZE_MODEL", method="q4_0", constraints=LOOSE)
         await run("EVALUATE_QUALITY", candidate="Q4_0", job=made, constraints={"max_quality_loss": 0.001})
         await run("BENCHMARK_INFERENCE", workload=WORKLOAD)
@@ -72,6 +74,15 @@ def test_a_baseline_is_measured_and_its_bottleneck_named(done: dict[str, Done]) 
     assert {item.measured.evidence for item in report.comparisons} == {Evidence.MEASURED}
     assert report.load.levels[-1].setting == WORKLOAD["concurrency"]
     assert done["BASELINE_ASSESSMENT"].final.metrics is not None
+
+
+def test_the_next_plan_says_what_was_measured(done: dict[str, Done]) -> None:
+    """What the first assessment measured of a strategy under a load is what the second one's plan says of it."""
+    first, second = (done[name].report(PerformanceReport) for name in ("first baseline", "BASELINE_ASSESSMENT"))
+    assert {item.predicted.evidence for item in first.comparisons} == {Evidence.CALIBRATED}
+    told = {item.metric: item.measured.value for item in first.comparisons}
+    assert {item.predicted.evidence for item in second.comparisons} == {Evidence.MEASURED}
+    assert {item.metric: item.predicted.value for item in second.comparisons} == pytest.approx(told, rel=1e-3)
 
 
 def test_a_method_leaves_a_file_with_its_verdict(done: dict[str, Done]) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from planning.pairs import pair
 
 from planners.candidates import cost_per_1k
 from planners.catalog import find_model
 from planners.corrections import Corrections
 from planners.performance.formats import weight_format
 from planners.sizes import stored_type, weight_bytes
+from schemas.correction import OperatingPoint
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Evidence
 from schemas.plan import Plan
@@ -131,10 +133,12 @@ def test_current_performance_says_how_long_answers_are(answer: Answer) -> None:
 def test_a_measured_strategy_shows_its_measurement_and_moves_its_neighbours(answer: Answer) -> None:
     """Measured: replaced. Same engine, other format: shifted the same way, less far."""
     fields = {"model": "SmolLM2-135M", "constraints": {"hardware": "host"}}
-    first = answer(**fields)
-    tried, other = first.chosen[0], first.chosen[1]
+    planned = answer(**fields)
+    tried, other = planned.chosen[0], planned.chosen[1]
     before = tried.prediction.throughput_rps.value
-    corrections = Corrections().with_measurement(tried.strategy, "throughput_rps", before, before / 2)
+    corrections = Corrections().with_measurement(
+        tried.strategy, pair("throughput_rps", before, before / 2), OperatingPoint.of(planned.workload)
+    )
     second = {c.strategy: c for c in answer(corrections, **fields).chosen}
     assert second[tried.strategy].prediction.throughput_rps.evidence is Evidence.MEASURED
     assert second[tried.strategy].prediction.throughput_rps.value == before / 2
@@ -147,7 +151,7 @@ def test_a_measured_loss_decides_whether_a_format_stays(answer: Answer) -> None:
     fields = {"model": "SmolLM2-135M", "constraints": {"hardware": "host"}}
     first = answer(**fields)
     tried = first.chosen[0].strategy
-    corrections = Corrections().with_measurement(tried, "quality_loss", 0.001, 0.3, low=0.25, high=0.35)
+    corrections = Corrections().with_measurement(tried, pair("quality_loss", 0.001, 0.3, 0.05), None)
     wanted = (tried.weight_format, tried.importance_matrix)
     again = answer(corrections, **fields)
     assert all((c.strategy.weight_format, c.strategy.importance_matrix) != wanted for c in again.chosen)
