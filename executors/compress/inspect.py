@@ -98,7 +98,7 @@ def _refuse_code(folder: Path) -> None:
 def _check_shapes(folder: Path, config: _Config, tensors: Mapping[str, Tensor]) -> None:
     """Hold the configuration against the weights that there are."""
     layers = {int(found[1]) for name in tensors if (found := LAYER.search(name))}
-    if layers != set(range(config.num_hidden_layers)):
+    if len(layers) != config.num_hidden_layers or max(layers, default=-1) != len(layers) - 1:
         raise _lie(folder, f"config.json says {config.num_hidden_layers} layers and the weights have {len(layers)}")
     head = config.head_dim or config.hidden_size // config.num_attention_heads
     queries, keys = config.num_attention_heads * head, (config.num_key_value_heads or config.num_attention_heads) * head

@@ -32,7 +32,7 @@ def compress(request: dict[str, object], channel: Channel) -> None:
         )
     model = AutoModelForCausalLM.from_pretrained(
         source,
-        dtype=torch.float32,
+        dtype=torch.float16,  # of what stays as it is
         quantization_config=config,
         device_map={"": "cpu"},
         local_files_only=True,

@@ -1,5 +1,6 @@
 """A folder of ONNX Runtime GenAI's builder: words by GenAI itself, logits by ONNX Runtime over the same graph."""
 
+import json
 from pathlib import Path
 
 import engine_onnxruntime
@@ -11,7 +12,8 @@ class Model(engine_onnxruntime.Model):
     """GenAI gives logits of the last position only, so scores come from a session over the graph that it runs."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        super().__init__(folder, threads)
+        config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+        super().__init__(folder, threads, config["model"]["decoder"]["head_size"])
         self._folder = folder
 
     def generate(self, tokens: list[int], count: int) -> list[int]:

@@ -11,7 +11,8 @@ KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 class Model:
     """A session over `model.onnx`."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, head_width: int = 0) -> None:
+        self._head_width = head_width  # where the graph gives it only a name
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(
@@ -41,7 +42,7 @@ class Model:
         for name, item in self._inputs.items():
             if name.startswith("past_key_values"):
                 _, heads, _, width = item.shape
-                past[name] = np.zeros((1, heads, 0, width), KINDS[item.type])
+                past[name] = np.zeros((1, heads, 0, self._head_width or width), KINDS[item.type])
         return past
 
     def _step(self, tokens: list[int], at: int, past: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -1,5 +1,6 @@
 """A Hugging Face folder in memory, quantized or not, by transformers on a CPU in float32."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ class Model:
 
     def __init__(self, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
+        placed = {"device_map": {"": "cpu"}} if find_spec("accelerate") else {}  # bitsandbytes wants it said
         self._model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
-            device_map={"": "cpu"},
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            **placed,
         ).eval()
 
     def logits(self, tokens: list[int], wanted: range) -> np.ndarray:
