@@ -1,13 +1,13 @@
 """Runs methods of `executors/compress` on the real model and prints a table: seconds, size, losses, verdict, words.
 
-Usage: methods.py [--write] [NAME ...]. Each method makes its artifact with small settings, its engine loads it and writes
-a few words, and the quality gate judges it against the float16 form that the shipped weights were dequantised to. Rows are
-kept beside the artifacts, so that a run that was ended goes on; a row is made again when it is named. `--write` puts the
-table into docs/methods.md. The exit status is 1 where a method failed, wrote no words, or the gate told nothing apart.
+Usage: methods.py [--write] [NAME ...]. Each method makes its artifact with small settings, its engine loads it and
+writes a few words, and the quality gate judges it against the float16 form that the shipped weights were dequantised
+to. Rows are kept, so that a run that was ended goes on; a row is made again when it is named. `--write` puts the table
+into docs/methods.md. The exit status is 1 where a method failed, wrote no words, or the gate told nothing apart.
 """
 
 import asyncio
-import datetime
+import datetime as dt
 import os
 import platform
 import shutil
@@ -55,7 +55,7 @@ class Row(Record):
             f"`{made.method if made.method != 'gguf' else made.weight_format}`",
             f"{made.seconds:.0f}",
             f"{made.output.bytes / 1e6:.0f}",
-            f"{made.peak_bytes / 1e6:,.0f}" if made.peak_bytes else "–",
+            f"{made.peak_bytes / 1e6:,.0f}" if made.peak_bytes else "-",
             f"{quality.perplexity / quality.baseline_perplexity - 1:+.1%}",
             f"{quality.loss_low:+.1%} to {quality.loss_high:+.1%}",
             f"{quality.kl:.4f}",
@@ -68,10 +68,9 @@ class Row(Record):
         return "| " + " | ".join(cells) + " |"
 
 
-HEAD = (
-    "| method | tool s | MB | peak MB | perplexity | 95 % interval | KL | top-1 | tokens | at 2 % | engine | its words |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|"
-)
+COLUMNS = ("method", "tool s", "MB", "peak MB", "perplexity", "95 % interval", "KL", "top-1", "tokens", "at 2 %")
+COLUMNS += ("engine", "its words")
+HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def bench_of(name: str, log: str) -> Workbench:
@@ -122,7 +121,7 @@ def machine() -> str:
 def write(rows: list[Row]) -> None:
     """Put the table into the page, below its mark."""
     text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    today = datetime.datetime.now(tz=datetime.UTC).date()
+    today = dt.datetime.now(tz=dt.UTC).date()
     table = "\n".join(map(str, rows))
     PAGE.write_text(f"{text}{MARK}\n\nMeasured {today} on {machine()}.\n\n{HEAD}\n{table}\n", encoding="utf-8")
 

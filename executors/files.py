@@ -44,7 +44,9 @@ def free_memory(needed: int, what: str) -> None:
     """
     free = psutil.virtual_memory().available
     if free < needed:
-        detail = f"{what} needs {needed / MEGA:,.0f} MB of memory and {free / MEGA:,.0f} MB are free; use a larger machine"
+        detail = (
+            f"{what} needs {needed / MEGA:,.0f} MB of memory and {free / MEGA:,.0f} MB are free; use a larger machine"
+        )
         raise AgentError(ErrorCode.OUT_OF_MEMORY, detail)
 
 

@@ -1,7 +1,8 @@
 """Toolchains: a specification in, an environment of its own with pinned packages out, made once and reused.
 
 An environment is built beside its final name, checked, stamped and only then renamed, under a lock that other
-processes wait for. Packages come as wheels through pip with the user's own pip settings; only what a specification names as `built` is compiled.
+processes wait for. Packages come as wheels through pip with the user's own pip settings; only what a specification
+names as `built` is made from sources.
 """
 
 import asyncio

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.base import Record
+
+Parameters = dict[str, str | int | float | bool]
+"""What a tool is told, by name."""
 
 
 class Text(Record):
@@ -40,7 +43,7 @@ class Artifact(Record):
     """Of the input: a source that is itself quantized has lost what that costs before this step."""
     dequantised_from: str = ""
     """The quantized format that the weights once went through, where this or an earlier step dequantised them."""
-    parameters: dict[str, str | int | float | bool] = {}
+    parameters: Parameters = Field(default_factory=Parameters)
     """What the tool was told, and what it found out."""
     importance: FileDigest | None = None
     calibration: Text | None = None

@@ -18,7 +18,7 @@ from executors.compress.inspect import GROUPS, inspect
 from executors.compress.methods import Form, Method, method
 from executors.files import MEGA, describe, describe_folder, free_memory, free_room, partial_folder, write_whole
 from executors.worker import Workbench, ask
-from schemas.artifact import Artifact, FileDigest, Text
+from schemas.artifact import Artifact, FileDigest, Parameters, Text
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 
@@ -36,12 +36,15 @@ class Effort(Record):
     steps: PositiveInt = 200
 
 
+USUAL = Effort()
+
+
 class CompressRequest(Record):
     """What every `compress_*` worker is asked."""
 
     source: Path
     target: Path
-    parameters: dict[str, str | int | float | bool]
+    parameters: Parameters
     calibration: Path | None
     samples: PositiveInt
     tokens: PositiveInt
@@ -55,7 +58,7 @@ class CompressResult(Record):
     """What the tool used in the end, tokens it read, and the most memory its process held, in bytes."""
 
     event: Literal["result"]
-    parameters: dict[str, str | int | float | bool]
+    parameters: Parameters
     calibration_tokens: NonNegativeInt
     peak_bytes: PositiveInt
 
@@ -79,7 +82,7 @@ class SampleResult(Record):
 
 
 async def compress(
-    name: str, source: Path, target: Path, *, calibration: Text, bench: Workbench, effort: Effort = Effort()
+    name: str, source: Path, target: Path, *, calibration: Text, bench: Workbench, effort: Effort = USUAL
 ) -> Artifact:
     """Make `target` from `source` by the method called `name`, with its manifest beside it.
 
@@ -152,12 +155,13 @@ class _Task(NamedTuple):
     weights: int
     source_format: str
     dequantised_from: str
-    parameters: dict[str, str | int | float | bool]
+    parameters: Parameters
 
 
 def _check_bench(chosen: Method, bench: Workbench) -> None:
     if bench.toolchain.spec.name != chosen.toolchain:
-        detail = f"{chosen.name} needs the toolchain {chosen.toolchain}; run: inferwright toolchain install {chosen.toolchain}"
+        wanted = chosen.toolchain
+        detail = f"{chosen.name} needs the toolchain {wanted}; run: inferwright toolchain install {wanted}"
         raise AgentError(ErrorCode.TOOLCHAIN_MISSING, detail)
 
 
@@ -169,7 +173,9 @@ def _from_gguf(chosen: Method, source: Path) -> _Task:
 
 def _from_folder(chosen: Method, source: Path) -> _Task:
     if source.is_file():
-        detail = f"{chosen.name} reads a folder of safetensors and {source.name} is a file; make one by safetensors first"
+        detail = (
+            f"{chosen.name} reads a folder of safetensors and {source.name} is a file; make one by safetensors first"
+        )
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
     seen = inspect(source)
     parameters = chosen.parameters

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from executors.compress.safetensors_header import Tensor, read_folder
 from schemas.error import AgentError, ErrorCode, first_error
@@ -38,6 +38,21 @@ class _Config(BaseModel):
     num_key_value_heads: PositiveInt | None = None
     head_dim: PositiveInt | None = None
     intermediate_size: PositiveInt | None = None
+
+
+class _Vocabulary(BaseModel):
+    vocab: dict[str, NonNegativeInt] | list[object]
+
+
+class _Token(BaseModel):
+    id: NonNegativeInt
+
+
+class _Tokenizer(BaseModel):
+    """Of `tokenizer.json`, what the vocabulary can be held against."""
+
+    model: _Vocabulary
+    added_tokens: tuple[_Token, ...] = ()
 
 
 class ModelFolder(NamedTuple):
@@ -123,13 +138,13 @@ def _check_shapes(folder: Path, config: _Config, tensors: Mapping[str, Tensor]) 
 
 
 def _check_tokenizer(folder: Path, vocabulary: int) -> None:
-    tokenizer = _json(folder / "tokenizer.json")
     try:
-        known = tokenizer["model"]["vocab"]
-        ids = known.values() if isinstance(known, dict) else range(len(known))
-        highest = max([*ids, *(int(token["id"]) for token in tokenizer.get("added_tokens") or [])])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _lie(folder, "tokenizer.json holds no vocabulary") from error
+        tokenizer = _Tokenizer.model_validate(_json(folder / "tokenizer.json"))
+    except ValidationError as error:
+        raise _lie(folder, f"tokenizer.json is not usable ({first_error(error)})") from error
+    known = tokenizer.model.vocab
+    ids = known.values() if isinstance(known, dict) else range(len(known))
+    highest = max([*ids, *(token.id for token in tokenizer.added_tokens)], default=-1)
     if highest >= vocabulary:
         detail = f"the tokenizer has token {highest} and the model only {vocabulary}: they do not match"
         raise _lie(folder, detail)
@@ -162,7 +177,9 @@ def _json(path: Path) -> dict[str, object]:
         detail = f"{path.parent.name} has no readable {path.name}; put it beside the weights"
         raise AgentError(ErrorCode.UNREADABLE_MODEL, detail) from error
     except (ValueError, RecursionError) as error:
-        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{path.name} is not JSON; put a whole file in its place") from error
+        raise AgentError(
+            ErrorCode.UNREADABLE_MODEL, f"{path.name} is not JSON; put a whole file in its place"
+        ) from error
     if not isinstance(found, dict):
         raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{path.name} is not a JSON object; put a whole file in its place")
     return found

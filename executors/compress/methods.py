@@ -5,9 +5,10 @@ from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from executors.compress.gguf import FORMATS
+from schemas.artifact import Parameters
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 
@@ -46,7 +47,7 @@ class Method(Record):
     """Bytes per parameter at the most, besides `compress.TOOL_BYTES`."""
     disk: PositiveFloat
     """Bytes per parameter at the most while it works."""
-    parameters: dict[str, str | int | float | bool] = {}
+    parameters: Parameters = Field(default_factory=Parameters)
 
     @property
     def engines(self) -> tuple[str, ...]:

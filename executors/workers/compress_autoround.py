@@ -14,6 +14,8 @@ from hf_folder import copy_tokenizer, make_portable
 from protocol import Channel, peak_bytes, serve
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+FORMAT = "llm_compressor"
+
 
 def compress(request: dict[str, object], channel: Channel) -> None:
     """Calibrate, quantize, save."""
@@ -44,8 +46,6 @@ def compress(request: dict[str, object], channel: Channel) -> None:
     read = sum(map(len, texts))
     channel.send("result", calibration_tokens=read, parameters=settings, peak_bytes=peak_bytes())
 
-
-FORMAT = "llm_compressor"
 
 if __name__ == "__main__":
     sys.exit(serve(compress))

@@ -11,7 +11,6 @@ from pathlib import Path
 from hf_folder import copy_tokenizer
 from protocol import Channel, peak_bytes, serve
 
-
 ACCURACY = 4
 """Activations as 8-bit integers in the product, which is what makes it fast on a CPU."""
 

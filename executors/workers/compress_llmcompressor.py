@@ -1,6 +1,6 @@
 """Compresses a Hugging Face folder with LLM Compressor: GPTQ, AWQ, SmoothQuant, FP8, mixed bits, 2:4 sparsity.
 
-Request as `CompressRequest`; `parameters`: `modifier`, and `bits`, `group_size`, `strength`, `kept_share` where it has them.
+Request as `CompressRequest`; `parameters`: `modifier`, and of `bits`, `group_size`, `strength`, `kept_share` its own.
 """
 
 import contextlib

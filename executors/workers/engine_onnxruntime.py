@@ -45,7 +45,9 @@ class Model:
                 past[name] = np.zeros((1, heads, 0, self._head_width or width), KINDS[item.type])
         return past
 
-    def _step(self, tokens: list[int], at: int, past: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def _step(
+        self, tokens: list[int], at: int, past: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Logits of `tokens` placed at `at`, and the cache with them in it."""
         total = at + len(tokens)
         feeds = {

@@ -52,21 +52,22 @@ def test_a_method_that_the_engine_cannot_load_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "tool", "source", "code", "words"),
+    ("name", "tool", "source", "problem"),
     [
-        ("nonesuch", "transformers", "model", ErrorCode.UNSUPPORTED, "no method"),
-        ("ct2-int8", "llmcompressor", "model", ErrorCode.TOOLCHAIN_MISSING, "needs the toolchain transformers"),
-        ("ct2-int8", "transformers", "model/config.json", ErrorCode.UNSUPPORTED, "reads a folder"),
-        ("ct2-int8", "transformers", "nowhere", ErrorCode.UNREADABLE_MODEL, "is not a folder"),
-        ("gptq-w4a16", "llmcompressor", "model", ErrorCode.UNSUPPORTED, "none divides"),
-        ("safetensors", "transformers", "model/config.json", ErrorCode.UNREADABLE_MODEL, "not a GGUF"),
+        ("nonesuch", "transformers", "model", (ErrorCode.UNSUPPORTED, "no method")),
+        ("ct2-int8", "llmcompressor", "model", (ErrorCode.TOOLCHAIN_MISSING, "needs the toolchain transformers")),
+        ("ct2-int8", "transformers", "model/config.json", (ErrorCode.UNSUPPORTED, "reads a folder")),
+        ("ct2-int8", "transformers", "nowhere", (ErrorCode.UNREADABLE_MODEL, "is not a folder")),
+        ("gptq-w4a16", "llmcompressor", "model", (ErrorCode.UNSUPPORTED, "none divides")),
+        ("safetensors", "transformers", "model/config.json", (ErrorCode.UNREADABLE_MODEL, "not a GGUF")),
     ],
 )
 async def test_what_cannot_be_made_is_refused_before_it_starts(
-    tmp_path: Path, name: str, tool: str, source: str, code: ErrorCode, words: str
+    tmp_path: Path, name: str, tool: str, source: str, problem: tuple[ErrorCode, str]
 ) -> None:
     """Each is one typed sentence, and nothing is left behind."""
     write_model(tmp_path / "model")
+    code, words = problem
     with pytest.raises(AgentError, match=words) as caught:
         await compress(name, tmp_path / source, tmp_path / "out", calibration=TEXT, bench=bench(tool, tmp_path))
     assert caught.value.code is code
