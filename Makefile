@@ -46,6 +46,7 @@ toolchains: install
 
 # Every method on the real model, about an hour on two cores; goes on where an ended run stopped.
 test-toolchains: toolchains
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/toolchains
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py $(METHODS)
 
 clean:

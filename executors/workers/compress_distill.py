@@ -138,7 +138,7 @@ def compress(request: dict[str, object], channel: Channel) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(lesson.student.parameters(), CLIP)
         optimizer.step()
-        curve.append(float(loss))
+        curve.append(float(loss.detach()))
         channel.progress(len(curve), steps, f"steps, divergence {curve[-1]:.2f} nats")
         if len(curve) % SAVE_EVERY == 0:
             save(state, lesson, optimizer, {"task": task, "curve": json.dumps(curve)})

@@ -25,7 +25,7 @@ def compress(request: dict[str, object], channel: Channel) -> None:
     settings = dict(request["parameters"])
     texts = rows(request)
     config = QuantizeConfig(bits=settings["bits"], group_size=settings["group_size"], device="cpu")
-    model = GPTQModel.load(str(source), config, device="cpu", dtype=torch.float32, trust_remote_code=False)
+    model = GPTQModel.load(str(source), config, dtype=torch.float32, trust_remote_code=False)
     columns = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in texts]
     model.quantize(columns, batch_size=1, backend=BACKEND.TORCH)
     model.save(str(target))
