@@ -39,7 +39,7 @@ GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K", "IQ4_NL")
 BASES = ("safetensors",)
 RULE = GateRule(limit=0.02, max_tokens=8192)
 EFFORT = Effort(samples=16, tokens=256, steps=60)
-FEW_WORDS = 4
+FEW_WORDS = 3
 
 
 class Row(Record):

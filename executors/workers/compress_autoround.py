@@ -41,6 +41,10 @@ def compress(request: dict[str, object], channel: Channel) -> None:
         amp=False,
     )
     rounding.quantize_and_save(str(target), format=FORMAT)
+    (made,) = (path for path in target.iterdir() if path.is_dir())  # it adds a folder of a name that it makes up
+    for path in made.iterdir():
+        path.rename(target / path.name)
+    made.rmdir()
     copy_tokenizer(source, target)
     make_portable(target)
     read = sum(map(len, texts))
