@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check lint type format docs bench clean
+.PHONY: install demo test check lint type format docs bench toolchains test-toolchains clean
 
 install: $(VENV)/.installed
 
@@ -39,6 +39,15 @@ docs: install
 bench: install
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/planning.py
+
+# Several minutes and about 10 GB, once: the environments of the methods in executors/compress/methods.toml.
+toolchains: install
+	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround
+
+# Every method on the real model, about an hour on two cores; goes on where an ended run stopped.
+test-toolchains: toolchains
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/toolchains
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py $(METHODS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import psutil
+
 from schemas.artifact import FileDigest
 from schemas.error import AgentError, ErrorCode
 
@@ -24,6 +26,28 @@ def digest(path: Path) -> str:
 def describe(path: Path) -> FileDigest:
     """Name, digest and size of a file."""
     return FileDigest(name=path.name, sha256=digest(path), bytes=path.stat().st_size)
+
+
+def describe_folder(folder: Path) -> tuple[FileDigest, tuple[FileDigest, ...]]:
+    """A folder as one, and each of its files by its path within."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = tuple(describe(path).model_copy(update={"name": str(path.relative_to(folder))}) for path in paths)
+    whole = hashlib.sha256("".join(f"{file.sha256}  {file.name}\n" for file in files).encode()).hexdigest()
+    return FileDigest(name=folder.name, sha256=whole, bytes=sum(file.bytes for file in files)), files
+
+
+def free_memory(needed: int, what: str) -> None:
+    """Refuse to begin where `needed` bytes of memory are not free.
+
+    Raises:
+        AgentError: `out_of_memory`, with both numbers.
+    """
+    free = psutil.virtual_memory().available
+    if free < needed:
+        detail = (
+            f"{what} needs {needed / MEGA:,.0f} MB of memory and {free / MEGA:,.0f} MB are free; use a larger machine"
+        )
+        raise AgentError(ErrorCode.OUT_OF_MEMORY, detail)
 
 
 def free_room(folder: Path, needed: int, what: str) -> None:
@@ -62,6 +86,25 @@ def partial(target: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def partial_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` to fill; whatever still has its name at the end is deleted.
+
+    Raises:
+        AgentError: `tool_failed` where nothing can be written there.
+    """
+    path = target.with_name(f".partial-{target.name}")
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise AgentError(ErrorCode.TOOL_FAILED, f"{target} cannot be written: {error.strerror}") from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """Toolchains: a specification in, an environment of its own with pinned packages out, made once and reused.
 
 An environment is built beside its final name, checked, stamped and only then renamed, under a lock that other
-processes wait for. Packages come as wheels through pip with the user's own pip settings; nothing is compiled.
+processes wait for. Packages come as wheels through pip with the user's own pip settings; only what a specification
+names as `built` is made from sources.
 """
 
 import asyncio
@@ -197,7 +198,8 @@ async def _build(made: Toolchain, log: Path, on_progress: Progress) -> None:
     pip = [str(made.python), *PIP]
     for wanted, flags in ((spec.requirements, ()), (spec.alone, ("--no-deps",))):
         if wanted:
-            command = [*pip, "install", "--only-binary", ":all:", *flags, *wanted]
+            built = [word for name in spec.built for word in ("--no-binary", name)]
+            command = [*pip, "install", "--only-binary", ":all:", *built, *flags, *wanted]
             await _run(made, command, log, f"pip install {' '.join(wanted)}", on_progress)
     on_progress(f"{spec.name}: checking")
     await verify(made, log)

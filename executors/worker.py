@@ -15,6 +15,12 @@ from schemas.error import AgentError, ErrorCode
 
 SCRIPTS = Path(__file__).parent / "workers"
 KILLED = 128 + 9
+SETTINGS = {
+    "OPENBLAS_NUM_THREADS": "1",  # its pool would only reserve memory here
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",  # weights and texts come from this machine's disk or not at all
+    "HF_DATASETS_OFFLINE": "1",
+}
 
 
 class Progress(Record):
@@ -67,7 +73,7 @@ class Worker(Generic[AnswerT]):
             # -s and -E: nothing of the user's own site or Python settings; the script's folder must stay importable
             [str(bench.toolchain.python), "-s", "-E", "-B", str(SCRIPTS / f"{script}.py")],
             log=bench.log,
-            env={"OPENBLAS_NUM_THREADS": "1"},  # its pool would only reserve memory here
+            env=SETTINGS | {"OMP_NUM_THREADS": str(bench.threads)},
             read_output=True,
         )
 

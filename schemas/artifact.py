@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.base import Record
+
+Parameters = dict[str, str | int | float | bool]
+"""What a tool is told, by name."""
 
 
 class Text(Record):
@@ -26,25 +29,36 @@ class FileDigest(Record):
 
     name: str
     sha256: str
-    bytes: PositiveInt
+    bytes: NonNegativeInt
 
 
 class Artifact(Record):
-    """One file that a method made, with everything needed to make it again; kept beside the file as its manifest."""
+    """One file or folder that a method made, with all it takes to make it again; kept beside it as its manifest."""
 
     method: str
-    """`gguf` or `importance_matrix`."""
+    """`gguf`, `importance_matrix` or a name of `executors/compress/methods.toml`."""
     weight_format: str
     """Of the output; for an importance matrix, of the model it was computed on."""
     source_format: str
     """Of the input: a source that is itself quantized has lost what that costs before this step."""
+    dequantised_from: str = ""
+    """The quantized format that the weights once went through, where this or an earlier step dequantised them."""
+    parameters: Parameters = Field(default_factory=Parameters)
+    """What the tool was told, and what it found out."""
     importance: FileDigest | None = None
     calibration: Text | None = None
     calibration_tokens: PositiveInt | None = None
     tools: tuple[str, ...]
     source: FileDigest
     output: FileDigest
+    """Of a folder: the digest of its files' names and digests, and their bytes together."""
+    files: tuple[FileDigest, ...] = ()
+    """What is in a folder."""
     seconds: NonNegativeFloat
+    peak_bytes: NonNegativeInt = 0
+    """The most memory the tool's process held; 0 where it was not measured."""
+    engine: str = ""
+    """Which engine loaded the artifact and wrote the sample."""
     sample: str = ""
     """What the engine wrote with it after a fixed prompt: proof that it loads."""
 

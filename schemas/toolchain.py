@@ -17,6 +17,8 @@ class ToolchainSpec(Record):
     """Installed with what they depend on."""
     alone: tuple[str, ...] = ()
     """Installed without what they depend on, for their data or because that is not needed."""
+    built: tuple[str, ...] = ()
+    """Packages that are published as sources only and are built here; everything else comes as wheels."""
     imports: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     """Relative to the environment's site-packages."""
@@ -24,7 +26,8 @@ class ToolchainSpec(Record):
 
     def digest(self, python: str) -> str:
         """What an environment is compared with: the specification and the interpreter's version."""
-        return hashlib.sha256(f"{python}\n{self.model_dump_json(exclude={'summary'})}".encode()).hexdigest()
+        left_out = {"summary"} if self.built else {"summary", "built"}  # as before there was `built`: still the same
+        return hashlib.sha256(f"{python}\n{self.model_dump_json(exclude=left_out)}".encode()).hexdigest()
 
 
 class ToolchainStamp(Record):

@@ -12,6 +12,14 @@ from executors.compress.gguf import quantize
 from executors.worker import Workbench
 
 CACHE = Path(os.environ.get("INFERWRIGHT_CACHE", "~/.cache/inferwright")).expanduser()
+HEAVY = Path(__file__).parent / "toolchains"
+"""Run by `make test-toolchains`, which names the folder."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the heavy toolchains' tests out unless they are asked for."""
+    asked = any(HEAVY in (path := Path(word).resolve()).parents or path == HEAVY for word in config.args)
+    return True if collection_path == HEAVY and not asked else None
 
 
 def _install(name: str) -> toolchain.Toolchain:

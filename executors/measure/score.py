@@ -1,4 +1,7 @@
-"""Judges a candidate: two GGUF files and a text in, the gate's decision out, over blocks that a worker streams."""
+"""Judges a candidate: two models and a text in, the gate's decision out, over blocks that a worker streams.
+
+Two GGUF files are scored by llama.cpp; a folder is scored by the engine that loads it, against a baseline folder.
+"""
 
 import asyncio
 import hashlib
@@ -10,7 +13,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from executors.files import digest, free_room
+from executors.files import describe_folder, digest, free_room
 from executors.measure.gate import Block, GateRule, Look, decide
 from executors.toolchain import Toolchain
 from executors.worker import Progress, Workbench, Worker
@@ -19,6 +22,9 @@ from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 from schemas.measurement import GateDecision
 
+LLAMA_CPP = "llama.cpp"
+BASELINE_ENGINE = "transformers"
+"""Loads the folder that a compressed folder is judged against."""
 CONTEXT = 512
 BLOCK = 32
 KL_EVERY = 4
@@ -32,7 +38,7 @@ CHUNKS_AT_HAND = 4
 
 
 class ScoreRequest(Record):
-    """What `workers/llamacpp_score.py` is asked."""
+    """What `workers/llamacpp_score.py` and `workers/score.py` are asked; engines only matter to the latter."""
 
     baseline: Path
     candidate: Path
@@ -44,6 +50,8 @@ class ScoreRequest(Record):
     seed: int = SEED
     max_chunks: PositiveInt
     threads: PositiveInt
+    engine: str
+    baseline_engine: str
 
 
 async def judge(
@@ -54,8 +62,13 @@ async def judge(
     rule: GateRule,
     cache: Path,
     bench: Workbench,
+    engine: str = LLAMA_CPP,
+    baseline_engine: str | None = None,
 ) -> GateDecision:
     """Score until the rule settles it or its bound of tokens is reached; the blocks are kept beside the log.
+
+    `engine` is the one that loads the candidate (`Method.engine`), in `bench`'s toolchain. `baseline_engine`, for
+    folders, is transformers unless another is named.
 
     The baseline's scores are kept in `cache`, one folder for each baseline, text, toolchain and setting.
 
@@ -63,19 +76,23 @@ async def judge(
         AgentError: `unreadable_model`, `unsupported` (no shared tokenizer, too short a text), `disk_full`,
             `tool_failed`.
     """
+    by = baseline_engine or (LLAMA_CPP if engine == LLAMA_CPP else BASELINE_ENGINE)
     request = ScoreRequest(
         baseline=baseline,
         candidate=candidate,
         text=text.path,
-        cache=await asyncio.to_thread(_cache_folder, cache, baseline, text, bench.toolchain),
+        cache=await asyncio.to_thread(_cache_folder, cache, baseline, text, by, bench.toolchain),
         max_chunks=max(1, rule.max_tokens // (CONTEXT // 2)),
         threads=bench.threads,
+        engine=engine,
+        baseline_engine=by,
     )
+    script = "llamacpp_score" if engine == LLAMA_CPP else "score"
     name = candidate.stem
     blocks: list[Block] = []
     look: Look | None = None
     with bench.log.with_suffix(".blocks.jsonl").open("w") as rows:
-        async with Worker(bench, "llamacpp_score", request, Block) as worker, aclosing(worker.answers()) as answers:
+        async with Worker(bench, script, request, Block) as worker, aclosing(worker.answers()) as answers:
             async for block in answers:
                 blocks.append(block)
                 rows.write(block.model_dump_json() + "\n")
@@ -93,10 +110,11 @@ async def judge(
     return look.decision
 
 
-def _cache_folder(cache: Path, baseline: Path, text: Text, toolchain: Toolchain) -> Path:
+def _cache_folder(cache: Path, baseline: Path, text: Text, engine: str, toolchain: Toolchain) -> Path:
     """The folder for this baseline's scores, made, with room in it."""
     packages = toolchain.stamp.packages if toolchain.stamp else ()
-    parts = (digest(baseline), text.sha256, *packages, CONTEXT, BLOCK, KL_EVERY)
+    weights = describe_folder(baseline)[0].sha256 if baseline.is_dir() else digest(baseline)
+    parts = (weights, text.sha256, engine, *packages, CONTEXT, BLOCK, KL_EVERY)
     folder = cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)

@@ -91,6 +91,11 @@ class Model:
             raise WorkerError("unreadable_model", "the model's answers are not numbers: its weights are damaged")
         return found
 
+    def evaluate(self, chunk: Sequence[int], wanted: range) -> np.ndarray:
+        """Logits, [wanted, vocabulary] float32, of a chunk as a text of its own; valid until the next call."""
+        self.forget()
+        return self.logits(chunk, wanted)
+
     def generate(self, prompt: str, count: int) -> str:
         """The likeliest continuation of `prompt`, at most `count` tokens."""
         self.forget()

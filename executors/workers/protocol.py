@@ -7,6 +7,7 @@ worker's own results. Whatever else a tool prints goes to standard error, which 
 import errno
 import json
 import os
+import resource
 import sys
 from collections.abc import Callable
 
@@ -22,12 +23,16 @@ class WorkerError(Exception):
         self.detail = detail
 
 
+OUT = os.dup(1)
+"""A private copy of standard output, taken when this module is imported: some tools print while they are imported."""
+os.dup2(2, 1)
+
+
 class Channel:
-    """The line to the parent: a private copy of standard output, so that a tool's prints cannot break it."""
+    """The line to the parent, which a tool's prints cannot break."""
 
     def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        os.dup2(2, 1)
+        self._out = os.fdopen(OUT, "w", encoding="utf-8")
 
     def send(self, event: str, **fields: object) -> None:
         """Write one line. A parent that has gone shows as BrokenPipeError."""
@@ -37,6 +42,12 @@ class Channel:
     def progress(self, done: int, total: int, detail: str) -> None:
         """How far the work is, in the unit that `detail` names."""
         self.send("progress", done=done, total=total, detail=detail)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def serve(handle: Callable[[dict[str, object], Channel], None]) -> int:

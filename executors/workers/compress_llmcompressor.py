@@ -1,0 +1,116 @@
+"""Compresses a Hugging Face folder with LLM Compressor: GPTQ, AWQ, SmoothQuant, FP8, mixed bits, 2:4 sparsity.
+
+Request as `CompressRequest`; `parameters`: `modifier`, and of `bits`, `group_size`, `strength`, `kept_share` its own.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import bars
+import torch
+from calibration import rows
+from datasets import Dataset
+from hf_folder import copy_tokenizer, make_portable
+from llmcompressor import oneshot
+from llmcompressor.modifiers.gptq import GPTQModifier
+from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
+from llmcompressor.modifiers.quantization import QuantizationModifier
+from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
+from protocol import Channel, peak_bytes, serve
+from transformers import AutoModelForCausalLM
+
+HEAD = ["lm_head"]
+LINEAR = {"targets": "Linear", "ignore": HEAD}
+PRUNED = {"sparsity": 0.5, "mask_structure": "2:4", "targets": ["Linear"], "ignore": ["re:.*lm_head"]}
+KEPT_BITS = 8
+
+
+def grouped(bits: int, size: int, *, symmetric: bool = True) -> dict[str, object]:
+    """The arguments for weights of `bits` in groups of `size`."""
+    return {"config_groups": {"weights": group(["Linear"], bits, size, symmetric=symmetric)}, "ignore": HEAD}
+
+
+def group(targets: list[str], bits: int, size: int, *, symmetric: bool = True) -> dict[str, object]:
+    """One group of layers and how their weights are kept."""
+    weights = {"num_bits": bits, "type": "int", "symmetric": symmetric, "strategy": "group", "group_size": size}
+    return {"targets": targets, "weights": weights}
+
+
+def mixed(model: torch.nn.Module, settings: dict[str, object]) -> list[object]:
+    """GPTQ at `bits`, but `kept_share` of the linear layers, those that rounding hurts most, at 8."""
+    bits, size = settings["bits"], settings["group_size"]
+    losses = {
+        name: rounding_loss(layer.weight.detach(), bits, size)
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and name not in HEAD
+    }
+    ranked = sorted(losses, key=losses.__getitem__, reverse=True)
+    kept = ranked[: max(1, round(len(ranked) * settings["kept_share"]))]
+    settings["kept_layers"] = len(kept)
+    rest = ranked[len(kept) :]
+    groups = {"kept": group(kept, KEPT_BITS, size), "rest": group(rest, bits, size)}
+    return [GPTQModifier(config_groups=groups, ignore=HEAD)]
+
+
+def rounding_loss(weight: torch.Tensor, bits: int, size: int) -> float:
+    """Relative squared error of rounding `weight` to `bits` in symmetric groups of `size` columns."""
+    rows_ = weight.float().reshape(-1, size)
+    scale = rows_.abs().amax(1, keepdim=True).clamp(min=1e-9) / (2 ** (bits - 1) - 1)
+    return float(((rows_ - (rows_ / scale).round() * scale) ** 2).sum() / (rows_**2).sum())
+
+
+RECIPES: dict[str, Callable[[torch.nn.Module, dict[str, object]], list[object]]] = {
+    "gptq": lambda _, s: [GPTQModifier(**grouped(s["bits"], s["group_size"]))],
+    "awq": lambda _, s: [AWQModifier(), QuantizationModifier(**grouped(s["bits"], s["group_size"], symmetric=False))],
+    "smoothquant": lambda _, s: [
+        SmoothQuantModifier(smoothing_strength=s["strength"]),
+        QuantizationModifier(scheme="W8A8", **LINEAR),
+    ],
+    "fp8": lambda *_: [QuantizationModifier(scheme="FP8_DYNAMIC", **LINEAR)],
+    "mixed": mixed,
+    "sparsegpt": lambda *_: [SparseGPTModifier(**PRUNED)],
+    "wanda": lambda *_: [WandaPruningModifier(**PRUNED)],
+}
+
+
+@contextlib.contextmanager
+def unpinned() -> object:
+    """Without an accelerator there is no memory to pin, and llmcompressor 0.14 asks for it all the same (AWQ)."""
+    if not torch.cuda.is_available() and hasattr(IntermediatesCache, "pin_memory"):
+        IntermediatesCache.pin_memory = lambda *_, **__: None
+    yield
+
+
+def compress(request: dict[str, object], channel: Channel) -> None:
+    """Calibrate where the method wants it, compress, save."""
+    bars.listen(channel)
+    torch.set_num_threads(request["threads"])
+    source, target = Path(request["source"]), Path(request["target"])
+    settings = dict(request["parameters"])
+    model = AutoModelForCausalLM.from_pretrained(
+        source, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    given, read = {}, 0
+    if request["calibration"]:
+        texts = rows(request)
+        read = sum(map(len, texts))
+        columns = {"input_ids": texts, "attention_mask": [[1] * len(row) for row in texts]}
+        given = {
+            "dataset": Dataset.from_dict(columns),
+            "num_calibration_samples": len(texts),
+            "max_seq_length": request["tokens"],
+        }
+    with unpinned():
+        model = oneshot(model=model, recipe=RECIPES[settings["modifier"]](model, settings), **given)
+    model.to(torch.float16).save_pretrained(target, save_compressed=True)
+    copy_tokenizer(source, target)
+    make_portable(target)
+    channel.send("result", calibration_tokens=read, parameters=settings, peak_bytes=peak_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(serve(compress))

@@ -1,0 +1,138 @@
+"""Folders made and judged by the heavy toolchains; run by `make test-toolchains` only, not by `make test`."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from executors import toolchain
+from executors.compress.compress import Effort, compress
+from executors.compress.gguf import manifest
+from executors.measure.gate import GateRule
+from executors.measure.score import judge
+from executors.texts import Texts
+from executors.worker import Progress, Workbench
+from schemas.error import AgentError, ErrorCode
+from schemas.measurement import GateVerdict
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+CACHE = Path(os.environ.get("INFERWRIGHT_CACHE", "~/.cache/inferwright")).expanduser()
+TINY = Effort(samples=4, tokens=64, steps=12)
+
+
+@pytest.fixture(scope="module")
+def tools() -> toolchain.Toolchain:
+    """The toolchain `transformers`, which must be there."""
+    return toolchain.find("transformers", CACHE)
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tools: toolchain.Toolchain, shipped: Path, halves: Texts, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The shipped model as a folder of safetensors."""
+    root = tmp_path_factory.mktemp("folder")
+    bench = Workbench(tools, 1, root / "log")
+    asyncio.run(compress("safetensors", shipped, root / "model", calibration=halves.calibration, bench=bench))
+    return root / "model"
+
+
+def left(folder: Path) -> set[str]:
+    """What is in a folder besides the log."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith("log")}
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that run a worker itself, not its guard."""
+    children = psutil.Process().children(recursive=True)
+    return [one for one in children if one.cmdline()[-1:] and "compress_" in one.cmdline()[-1] and not one.children()]
+
+
+async def test_a_folder_says_what_its_gguf_says(
+    folder: Path, base: Path, halves: Texts, tools: toolchain.Toolchain, bench: Workbench, tmp_path: Path
+) -> None:
+    """Two readers, llama.cpp and transformers, give the same weights the same perplexity on the same tokens."""
+    rule = GateRule(limit=0.0, min_blocks=16, max_tokens=512)
+    told = {"text": halves.evaluation, "rule": rule, "cache": tmp_path / "scores"}
+    gguf = await judge(base, base, **told, bench=bench)
+    other = await judge(folder, folder, **told, bench=Workbench(tools, 1, tmp_path / "log-2"), engine="transformers")
+    assert other.verdict is GateVerdict.PASSED
+    assert other.quality.kl == pytest.approx(0, abs=1e-6)
+    assert other.quality.perplexity == pytest.approx(gguf.quality.perplexity, rel=0.005)
+    assert manifest(folder).dequantised_from == "Q4_1"
+
+
+async def test_another_tokenizer_is_nothing_to_compare(
+    folder: Path, halves: Texts, tools: toolchain.Toolchain, tmp_path: Path
+) -> None:
+    """A candidate whose tokenizer splits the text otherwise is refused, not scored."""
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:20_000]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    bench = Workbench(tools, 1, tmp_path / "log")
+    rule = GateRule(limit=0.02, max_tokens=512)
+    with pytest.raises(AgentError, match="do not share a tokenizer") as caught:
+        await judge(
+            folder,
+            other,
+            text=halves.evaluation,
+            rule=rule,
+            cache=tmp_path / "scores",
+            bench=bench,
+            engine="transformers",
+        )
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_a_cancelled_method_leaves_nothing(
+    folder: Path, halves: Texts, tools: toolchain.Toolchain, tmp_path: Path
+) -> None:
+    """Cancelled in the middle of its steps: within five seconds no file, no process."""
+    begun = asyncio.Event()
+    bench = Workbench(tools, 1, tmp_path / "log", lambda _: begun.set())
+    target = tmp_path / "out"
+    task = asyncio.create_task(compress("bnb-nf4", folder, target, calibration=halves.calibration, bench=bench))
+    await asyncio.wait_for(begun.wait(), 120)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert left(tmp_path) == set()
+
+
+async def test_distillation_goes_on_where_it_was_killed(
+    folder: Path, halves: Texts, tools: toolchain.Toolchain, tmp_path: Path
+) -> None:
+    """Killed after its first saved state, the next run goes on from there; the divergence falls."""
+    seen: list[int] = []
+
+    def hear(progress: Progress) -> None:
+        seen.append(progress.done)
+        if progress.done == 11:
+            for process in workers():
+                os.kill(process.pid, signal.SIGKILL)
+
+    target = tmp_path / "out"
+    with pytest.raises(AgentError, match="was killed"):
+        await compress(
+            "distill",
+            folder,
+            target,
+            calibration=halves.calibration,
+            bench=Workbench(tools, 1, tmp_path / "log", hear),
+            effort=TINY,
+        )
+    assert left(tmp_path) == {".resume-out"}
+    bench = Workbench(tools, 1, tmp_path / "log")
+    made = await compress("distill", folder, target, calibration=halves.calibration, bench=bench, effort=TINY)
+    assert made.parameters["resumed_at_step"] == 10
+    assert float(made.parameters["kl_after"]) < float(made.parameters["kl_before"])
+    assert len((target / "loss_curve.csv").read_text().splitlines()) == 1 + TINY.steps
+    assert left(tmp_path) == {"out", "out.json"}
