@@ -8,8 +8,9 @@ from handlers.services import Services
 from handlers.workbench.bench import Stage
 from handlers.workbench.conditions import machine
 from handlers.workbench.finding import end
+from handlers.workbench.folders import folder_base_of, folder_of
 from handlers.workbench.prepare import find, measuring, prepare
-from handlers.workbench.weights import base_of, judged
+from handlers.workbench.weights import Weights, base_of, judged
 from schemas.findings import QualityReport
 from schemas.job import Outcome
 from schemas.plan import StepKind
@@ -22,21 +23,22 @@ def starts_job(command: EvaluateQuality, services: Services) -> bool:
     """Always; refused at the door where one of the two is not here.
 
     Raises:
-        AgentError: `unknown_model`, `unreadable_model`.
+        AgentError: `unknown_model`, `unreadable_model`, `toolchain_missing`.
     """
     find(command.model, services)
-    find(command.candidate, services, command.job)
+    _candidate(command, services)
     return True
 
 
 async def work(command: EvaluateQuality, job: JobContext, services: Services) -> Outcome:
-    """The F16 form of the model, and the candidate against it."""
-    candidate = find(command.candidate, services, command.job)
+    """The 16-bit form of the model, of the candidate's own kind, and the candidate against it."""
+    candidate = _candidate(command, services)
+    name = candidate.path.name
     async with measuring(services.workshop):
         bench = await prepare(command, find(command.model, services), job, services)
-        base = await base_of(bench, Stage(LABEL, candidate.stem, 0.1))
-        limit = command.constraints.max_quality_loss
-        gate = await judged(bench, base.path, candidate, limit, Stage(LABEL, candidate.stem, 0.3))
+        base_for = folder_base_of if candidate.tools else base_of
+        base = await base_for(bench, Stage(LABEL, name, 0.1))
+        gate = await judged(bench, base, candidate, command.constraints.max_quality_loss, Stage(LABEL, name, 0.3))
     report = QualityReport(
         job=job.job,
         cmd=command.cmd,
@@ -45,13 +47,19 @@ async def work(command: EvaluateQuality, job: JobContext, services: Services) ->
         sentence=gate.sentence,
         conditions=machine(bench.host),
         host=bench.host,
-        candidate=candidate.name,
+        candidate=name,
         gate=gate,
         baseline_note=base.note,
         handoffs=await hand_off(job, services.agent, command.model, tuple(quality_work({gate.verdict}))),
         hash=LABEL,
     )
     return end(bench, report, quality_markdown(report), gate=gate, phase=StepKind.VALIDATION)
+
+
+def _candidate(command: EvaluateQuality, services: Services) -> Weights:
+    """What is to be judged: a folder or a file that a job made, else a model at hand."""
+    folder = folder_of(services, command.job, command.candidate) if command.job else None
+    return folder or Weights(find(command.candidate, services, command.job))
 
 
 HANDLER = Handler(

@@ -1,6 +1,7 @@
 """QUANTIZE_MODEL in; as a job the smaller form of a model, judged against the untouched one, and kept."""
 
-from executors.compress.gguf import recipe
+from executors.compress.gguf import FORMATS, IMATRIX, Recipe, recipe
+from executors.compress.methods import Method, method
 from handlers.context import JobContext
 from handlers.markdown.findings import quality_markdown
 from handlers.optimization.advice import from_file
@@ -11,6 +12,7 @@ from handlers.services import Services
 from handlers.workbench.bench import Stage
 from handlers.workbench.conditions import machine
 from handlers.workbench.finding import end
+from handlers.workbench.folders import compress_folder, folder_base_of, required
 from handlers.workbench.memory import learn
 from handlers.workbench.prepare import find, measuring, prepare
 from handlers.workbench.weights import base_of, compress, judged
@@ -25,31 +27,38 @@ LABEL = "quality_v1"
 
 
 def starts_job(command: QuantizeModel, services: Services) -> bool:
-    """Always; refused at the door where there are no weights or no such method.
+    """Always; refused at the door where there are no weights, no such method, or its tools are not installed.
 
     Raises:
-        AgentError: `unknown_model`, `unreadable_model`, `unsupported`.
+        AgentError: `unknown_model`, `unreadable_model`, `unsupported`, `toolchain_missing`.
     """
-    recipe(command.method)
+    chosen = method_named(command.method)
+    if isinstance(chosen, Method):
+        required(chosen, services.workshop)
     find(command.model, services)
     return True
 
 
 async def work(command: QuantizeModel, job: JobContext, services: Services) -> Outcome:
-    """F16 form, smaller form, verdict; the file stays in the job's directory whatever the gate says of it."""
-    made_by = recipe(command.method)
+    """16-bit form, smaller form, verdict; what was made stays in the job's directory whatever the gate says of it."""
+    chosen = method_named(command.method)
+    before, during, after = (Stage(LABEL, command.method, share) for share in (0.1, 0.2, 0.6))
     async with measuring(services.workshop):
         bench = await prepare(command, find(command.model, services), job, services)
-        base = await base_of(bench, Stage(LABEL, command.method, 0.1))
-        path, artifact = await compress(bench, base, made_by, Stage(LABEL, command.method, 0.2))
-        limit = command.constraints.max_quality_loss
-        gate = await judged(bench, base.path, path, limit, Stage(LABEL, command.method, 0.4))
-    predicted = loss(from_file(bench.source), made_by.weight_format, importance_matrix=made_by.importance_matrix)
+        if isinstance(chosen, Method):
+            base = await folder_base_of(bench, before)
+            made = await compress_folder(bench, base, chosen, during)
+        else:
+            base = await base_of(bench, before)
+            made = await compress(bench, base, chosen, during)
+        gate = await judged(bench, base, made.weights, command.constraints.max_quality_loss, after)
+    artifact, matrix = made.artifact, isinstance(chosen, Recipe) and chosen.importance_matrix
+    predicted = loss(from_file(bench.source), artifact.weight_format, importance_matrix=matrix)
     comparison = Comparison(metric="quality_loss", predicted=predicted, measured=quality_loss(gate))
     strategy = Strategy(
-        engine="llama.cpp",
-        weight_format=made_by.weight_format,
-        importance_matrix=made_by.importance_matrix,
+        engine=made.weights.engine,
+        weight_format=artifact.weight_format,
+        importance_matrix=matrix,
         accelerator="host",
     )
     await learn(bench, strategy, (comparison,), None)
@@ -59,10 +68,10 @@ async def work(command: QuantizeModel, job: JobContext, services: Services) -> O
         cmd=command.cmd,
         model=command.model,
         state=gate.verdict.state,
-        sentence=f"{gate.sentence} It is {artifact.output.bytes / artifact.source.bytes:.0%} of the F16 form's size.",
+        sentence=f"{gate.sentence} It takes {artifact.output.bytes / artifact.source.bytes:.0%} of the 16-bit form.",
         conditions=machine(bench.host),
         host=bench.host,
-        candidate=path.name,
+        candidate=made.weights.path.name,
         gate=gate,
         artifact=artifact,
         comparisons=(comparison,),
@@ -71,6 +80,16 @@ async def work(command: QuantizeModel, job: JobContext, services: Services) -> O
         hash=LABEL,
     )
     return end(bench, report, quality_markdown(report), gate=gate, phase=StepKind.VALIDATION)
+
+
+def method_named(name: str) -> Method | Recipe:
+    """The method that works on folders by that name, else the GGUF recipe.
+
+    Raises:
+        AgentError: `unsupported`, with the names that there are.
+    """
+    is_gguf = name.strip().upper().removesuffix(IMATRIX.upper()) in FORMATS
+    return recipe(name) if is_gguf else method(name.strip().lower())
 
 
 HANDLER = Handler(

@@ -13,6 +13,10 @@ class Effort:
     level_limit_s: float = 25.0
     warmup: int = 2
     importance_tokens: int = 4096
+    calibration_samples: int = 64
+    calibration_tokens: int = 512
+    """Sequences that methods with calibration read, and the tokens of each."""
+    training_steps: int = 200
     judge_tokens: int = 24_000
     """The gate is undecided when it has seen this many tokens without a decision."""
     trials: int = 6

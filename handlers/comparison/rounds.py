@@ -41,9 +41,9 @@ async def make(bench: Bench, base: Base, recipes: Sequence[Recipe], served: Stra
             forms.append(Form(path=base.path, strategy=strategy, gate=None))
             continue
         stage = Stage(LABEL, strategy.label, 0.1 + 0.4 * number / len(recipes))
-        path, _ = await compress(bench, base, recipe, stage)
-        gate = await judged(bench, base.path, path, limit, stage)
-        forms.append(Form(path=path, strategy=strategy, gate=gate))
+        made = await compress(bench, base, recipe, stage)
+        gate = await judged(bench, base, made.weights, limit, stage)
+        forms.append(Form(path=made.weights.path, strategy=strategy, gate=gate))
     return forms
 
 

@@ -40,26 +40,28 @@ class Attempts:
     async def _attempt(self, candidate: Candidate, stage: Stage) -> Trial:
         bench, strategy = self.bench, candidate.strategy
         recipe = Recipe(strategy.weight_format, strategy.importance_matrix)
-        weights, artifact = await compress(bench, self.base, recipe, stage)
+        made = await compress(bench, self.base, recipe, stage)
         limit = self.command.constraints.max_quality_loss
-        gate = await judged(bench, self.base.path, weights, limit, stage)
+        gate = await judged(bench, self.base, made.weights, limit, stage)
         if gate.verdict is not GateVerdict.PASSED:
             return Trial(
                 candidate=candidate,
                 outcome=TrialOutcome.MISSED_QUALITY,
                 sentence=gate.sentence,
-                artifact=artifact,
+                artifact=made.artifact,
                 gate=gate,
                 comparisons=_compare(candidate, gate, None),
             )
-        load = await load_test(bench, strategy, weights, workload=self.workload, phase=StepKind.VALIDATION, stage=stage)
+        load = await load_test(
+            bench, strategy, made.weights.path, workload=self.workload, phase=StepKind.VALIDATION, stage=stage
+        )
         missed = [line.name for line in lines(self.command, load, gate, cost_of(candidate, load)) if not line.met]
         how = f"missed {', '.join(missed)}" if missed else "met every target"
         return Trial(
             candidate=candidate,
             outcome=TrialOutcome.MISSED_TARGET if missed else TrialOutcome.MET,
             sentence=f"passed the gate and {how}",
-            artifact=artifact,
+            artifact=made.artifact,
             gate=gate,
             load=load,
             comparisons=_compare(candidate, gate, load),

@@ -72,8 +72,13 @@ class Bench:
         return self.job.directory / "logs" / f"{name}.log"
 
     @contextlib.asynccontextmanager
-    async def tool(self, phase: StepKind, stage: Stage, name: str) -> AsyncIterator[Workbench]:
-        """How a worker runs, with its progress published every few seconds while the body lasts."""
+    async def tool(
+        self, phase: StepKind, stage: Stage, name: str, tools: Toolchain | None = None
+    ) -> AsyncIterator[Workbench]:
+        """How a worker runs, with its progress published every few seconds while the body lasts.
+
+        It runs in `tools`, by default llama.cpp's.
+        """
         last: list[Progress] = []
 
         async def speak() -> None:
@@ -91,7 +96,7 @@ class Bench:
 
         speaker = asyncio.create_task(speak())
         try:
-            yield Workbench(self.tools, self.threads, self.log(name), last.append)
+            yield Workbench(tools or self.tools, self.threads, self.log(name), last.append)
         finally:
             speaker.cancel()
             await asyncio.gather(speaker, return_exceptions=True)

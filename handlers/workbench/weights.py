@@ -8,7 +8,8 @@ from pathlib import Path
 
 from executors.compress.gguf import PLAIN, Recipe, compute_importance, manifest, manifest_of, quantize
 from executors.measure.gate import GateRule
-from executors.measure.score import judge
+from executors.measure.score import LLAMA_CPP, judge
+from executors.toolchain import Toolchain
 from handlers.workbench.bench import Bench, Stage
 from schemas.artifact import Artifact
 from schemas.measurement import GateDecision
@@ -19,7 +20,7 @@ BASE = "F16"
 
 @dataclass(frozen=True)
 class Base:
-    """The F16 weights that every smaller form is made from and held against."""
+    """The 16-bit weights that every smaller form is made from and held against."""
 
     path: Path
     made: Artifact
@@ -28,13 +29,13 @@ class Base:
     @property
     def note(self) -> str:
         """What a reader of figures against this baseline must know."""
-        if self.made.source_format in PLAIN:
-            return f"The F16 baseline was made from {self.made.source_format} weights."
         source = self.made.source_format
+        if source in PLAIN:
+            return f"The 16-bit baseline was made from {source} weights."
         return (
-            f"The F16 baseline is the shipped {source} weights dequantised: what their own quantization lost is not in "
-            f"these figures. {source} itself was left out of the candidates, since it would look free; other formats "
-            "whose blocks can hold its values look better here than on weights that never were quantized."
+            f"The 16-bit baseline is the shipped {source} weights dequantised: what their own quantization lost is not "
+            f"in these figures. {source} itself was left out of the candidates, since it would look free; other "
+            "formats whose blocks can hold its values look better here than on weights that never were quantized."
         )
 
 
@@ -49,8 +50,26 @@ async def base_of(bench: Bench, stage: Stage) -> Base:
     return Base(path, await bench.step("base", Artifact, write))
 
 
-async def compress(bench: Bench, base: Base, recipe: Recipe, stage: Stage) -> tuple[Path, Artifact]:
-    """The file of a smaller form, in the job's directory, and its manifest."""
+@dataclass(frozen=True)
+class Weights:
+    """A form of a model, with what is needed to judge it: the engine that loads it and the toolchain that has it."""
+
+    path: Path
+    engine: str = LLAMA_CPP
+    tools: Toolchain | None = None
+    """Where that is not the bench's own."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A form that this job made, and how."""
+
+    weights: Weights
+    artifact: Artifact
+
+
+async def compress(bench: Bench, base: Base, recipe: Recipe, stage: Stage) -> Made:
+    """A smaller GGUF form, in the job's directory."""
     path = bench.job.directory / f"{recipe.stem}.gguf"
 
     async def write() -> Artifact:
@@ -59,20 +78,22 @@ async def compress(bench: Bench, base: Base, recipe: Recipe, stage: Stage) -> tu
             return await quantize(base.path, recipe.weight_format, path, importance=importance, bench=tool)
 
     await bench.say(StepKind.OPTIMIZATION, stage, f"making {path.name} from {base.path.name}")
-    return path, await bench.step(f"compress-{recipe.stem}", Artifact, write)
+    return Made(Weights(path), await bench.step(f"compress-{recipe.stem}", Artifact, write))
 
 
-async def judged(bench: Bench, baseline: Path, candidate: Path, limit: float, stage: Stage) -> GateDecision:
-    """The gate's decision on `candidate` against `baseline`, both GGUF, at a relative loss of `limit`."""
+async def judged(bench: Bench, base: Base, candidate: Weights, limit: float, stage: Stage) -> GateDecision:
+    """The gate's decision on a candidate against the baseline, at a relative loss of `limit`."""
     rule = GateRule(limit=limit, max_tokens=bench.workshop.effort.judge_tokens)
-    cache = bench.workshop.cache / "scores"
+    cache, text, name = bench.workshop.cache / "scores", bench.texts.evaluation, candidate.path.stem
 
     async def score() -> GateDecision:
-        async with bench.tool(StepKind.VALIDATION, stage, f"judge-{candidate.stem}") as tool:
-            return await judge(baseline, candidate, text=bench.texts.evaluation, rule=rule, cache=cache, bench=tool)
+        async with bench.tool(StepKind.VALIDATION, stage, f"judge-{name}", candidate.tools) as tool:
+            return await judge(
+                base.path, candidate.path, text=text, rule=rule, cache=cache, bench=tool, engine=candidate.engine
+            )
 
     await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
-    gate = await bench.step(f"judge-{candidate.stem}", GateDecision, score)
+    gate = await bench.step(f"judge-{name}", GateDecision, score)
     await bench.say(StepKind.VALIDATION, stage, gate.sentence, gate=gate)
     return gate
 

@@ -1,6 +1,7 @@
 """The commands for one part of the loop each, on the real model: what they measure, judge, keep and say."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -146,3 +147,12 @@ async def test_what_cannot_be_done_is_refused_at_the_door(
             await send(command, url)
     assert refused.value.code is code
     assert not list(tmp_path.glob("job-*"))
+
+
+async def test_a_method_whose_tools_are_not_installed_names_them(workshop: Workshop, tmp_path: Path) -> None:
+    """The command that installs the toolchain is in the answer, and there is no job."""
+    bare = replace(workshop, cache=tmp_path / "empty")
+    async with agent(tmp_path, bare) as url:
+        with pytest.raises(AgentError, match="inferwright toolchain install transformers") as refused:
+            await send({"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "GPTQ-W4A16"}, url)
+    assert refused.value.code is ErrorCode.TOOLCHAIN_MISSING

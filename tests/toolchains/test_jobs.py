@@ -1,0 +1,84 @@
+"""QUANTIZE_MODEL and EVALUATE_QUALITY with the heavy toolchains, over NATS; run by `make test-toolchains` only."""
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+from closing.agent import SMALL, agent
+from conftest import CACHE
+
+from cli.send import Watch, send
+from executors.toolchain import Toolchain
+from handlers.workshop import Workshop
+from schemas.findings import QualityReport
+from schemas.measurement import GateVerdict
+from schemas.status import InferenceStatus, JobState, StepKind
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+MODEL = "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="module")
+def workshop(llamacpp: Toolchain, shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The installed toolchains, the real model, small effort."""
+    assert llamacpp.python.exists()
+    memory = tmp_path_factory.mktemp("memory")
+    return Workshop(cache=CACHE, model_roots=(shipped.parent,), memory=memory, effort=SMALL)
+
+
+async def test_a_folder_is_made_and_judged_again_by_another_job(workshop: Workshop, tmp_path: Path) -> None:
+    """8 bits by CTranslate2 within a wide limit: progress of the tool itself, a verdict; then judged from its job."""
+    updates: list[InferenceStatus] = []
+    wide, narrow = {"max_quality_loss": 0.5}, {"max_quality_loss": 0.0}
+    async with agent(tmp_path, workshop) as url:
+        asked = {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "ct2-int8", "constraints": wide}
+        made = await send(asked, url, watch=Watch(status=updates.append))
+        assert made.job is not None
+        again = {
+            "cmd": "EVALUATE_QUALITY",
+            "model": MODEL,
+            "candidate": "ct2-int8",
+            "job": made.job,
+            "constraints": narrow,
+        }
+        judged = await send({**again, "constraints": narrow}, url, watch=Watch())
+        assert judged.job is not None
+    report, second = (
+        QualityReport.model_validate_json((tmp_path / job / "report.json").read_bytes())
+        for job in (made.job, judged.job)
+    )
+    assert report.gate.verdict is GateVerdict.PASSED
+    assert report.artifact is not None
+    assert (report.artifact.engine, report.artifact.dequantised_from) == ("ctranslate2", "Q4_1")
+    assert report.artifact.sample
+    assert (tmp_path / made.job / "ct2-int8").is_dir()
+    assert any(update.phase is StepKind.VALIDATION and "scored tokens" in update.detail for update in updates)
+    assert second.gate.verdict is not GateVerdict.PASSED
+    assert second.candidate == "ct2-int8"
+
+
+async def test_a_tool_at_work_is_cancelled_within_five_seconds(workshop: Workshop, tmp_path: Path) -> None:
+    """GPTQ under way: CANCEL_JOB ends it, its process group too, and nothing is left under a final name."""
+    asked = {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "gptq-w4a16"}
+    busy = asyncio.Event()
+    updates: list[InferenceStatus] = []
+
+    def heard(update: InferenceStatus) -> None:
+        updates.append(update)
+        if update.phase is StepKind.OPTIMIZATION and "compress-gptq" in update.detail:
+            busy.set()
+
+    async with agent(tmp_path, workshop) as url:
+        accepted: list[str] = []
+        following = asyncio.create_task(send(asked, url, watch=Watch(accepted=accepted.append, status=heard)))
+        await asyncio.wait_for(busy.wait(), 300)
+        since = time.monotonic()
+        await send({"cmd": "CANCEL_JOB", "job": accepted[0]}, url)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(following, 10)
+        took = time.monotonic() - since
+    assert updates[-1].state is JobState.CANCELLED
+    assert took < 5
+    assert not (tmp_path / accepted[0] / "gptq-w4a16").exists()
