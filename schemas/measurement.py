@@ -31,10 +31,38 @@ class RequestRow(Record):
 
 
 class Arrivals(StrEnum):
-    """How requests come: a fixed number always open, or Poisson at a rate."""
+    """How requests come: a fixed number always open, at a rate (Poisson or evenly spaced), or as a trace says."""
 
     CONCURRENCY = "concurrency"
     POISSON = "poisson"
+    CONSTANT = "constant"
+    TRACE = "trace"
+
+
+class TraceEntry(Record):
+    """One request of a trace: when it comes, in seconds since the first one, and its tokens."""
+
+    at_s: NonNegativeFloat
+    input_tokens: PositiveInt
+    output_tokens: PositiveInt
+
+
+class Sla(Record):
+    """What one request may take, in milliseconds; a request that keeps to all of it is a good one (goodput)."""
+
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    latency_ms: float | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is asked."""
+        return (self.ttft_ms, self.tpot_ms, self.latency_ms) != (None, None, None)
+
+    def kept(self, row: RequestRow) -> bool:
+        """Whether a request completed within all of it; one token has no time between tokens to exceed."""
+        asked = ((self.ttft_ms, row.ttft_ms), (self.tpot_ms, row.tpot_ms), (self.latency_ms, row.latency_ms))
+        return row.error is None and all(limit is None or (took or 0.0) <= limit for limit, took in asked)
 
 
 class LevelSpec(Record):
@@ -44,6 +72,8 @@ class LevelSpec(Record):
     setting: float
     requests: PositiveInt
     limit_s: float = 60.0
+    trace: tuple[TraceEntry, ...] = ()
+    """The requests themselves, where a trace is replayed."""
 
 
 class LoadSpec(Record):
@@ -54,6 +84,7 @@ class LoadSpec(Record):
     warmup_requests: PositiveInt = 2
     seed: int = 1
     levels: tuple[LevelSpec, ...]
+    sla: Sla = Sla()
 
 
 class Resources(Record):
@@ -62,6 +93,8 @@ class Resources(Record):
     cpu_util: NonNegativeFloat
     engine_cpu_seconds: NonNegativeFloat
     rss_peak_mb: NonNegativeFloat
+    rss_growth_mb_per_hour: float | None = None
+    """Slope of memory over time (least squares), where the level lasted a minute or more."""
     gpu_util: NonNegativeFloat | None = None
 
 
@@ -81,7 +114,19 @@ class LoadLevel(Record):
     ttft: Percentiles | None
     tpot: Percentiles | None
     latency: Percentiles | None
+    goodput_rps: Estimate | None = None
+    """Requests per second that kept to the SLA; None where none was given."""
     resources: Resources
+
+
+class Knee(Record):
+    """Where a rising rate broke what was asked: requests per second, and which part of it."""
+
+    held: float | None
+    """The highest rate that kept to it; None where the first one did not."""
+    broke: float | None
+    """The first rate that did not; None where the test ended before."""
+    why: str
 
 
 class LoadReport(Record):
@@ -94,6 +139,8 @@ class LoadReport(Record):
     ready_s: NonNegativeFloat
     """From start of the engine's process until it answered its health check."""
     levels: tuple[LoadLevel, ...]
+    knee: Knee | None = None
+    """Where the rate was raised until the SLA broke."""
 
 
 class GateVerdict(StrEnum):

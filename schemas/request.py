@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.command import Constraints, CurrentPerformance, ModelCommand, Name, Performance, Workload
+from schemas.command import Constraints, CurrentPerformance, ModelCommand, Name, Part, Performance, Workload
+from schemas.quantity import RequestsPerSecond
 
 FinishedJob = Field(default=None, pattern=r"^job-[a-z2-7]{20}$")
 """A job of this agent whose files are meant instead of the models at hand."""
@@ -26,6 +27,33 @@ class QuantizeModel(ModelCommand):
     constraints: Constraints = Constraints()
 
 
+class TracedRequest(Part):
+    """One request of a trace: seconds since the first one, and its tokens."""
+
+    at_s: float = Field(ge=0, le=86_400)
+    input_tokens: int = Field(ge=1, le=131_072)
+    output_tokens: int = Field(ge=1, le=16_384)
+
+
+class LoadShape(Part):
+    """The load itself; what is left out is as a plan for this machine would assume."""
+
+    concurrency: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(default=(), max_length=16)
+    """Numbers of requests always open, a level each."""
+    rates: tuple[RequestsPerSecond, ...] = Field(default=(), max_length=16)
+    """Requests per second, a level each."""
+    evenly: bool = False
+    """Whether `rates` come evenly spaced instead of as Poisson arrivals."""
+    requests: int | None = Field(default=None, ge=1, le=10_000)
+    """Of each level."""
+    trace: tuple[TracedRequest, ...] = Field(default=(), max_length=2000)
+    """Requests to replay, as a level of their own."""
+    stress: bool = False
+    """Raise the rate until `targets` break: needs at least one time among them."""
+    soak_minutes: float = Field(default=0, ge=0, le=24 * 60)
+    """Keep the last concurrency up for so long, and say how memory grew."""
+
+
 class BenchmarkInference(ModelCommand):
     """Load-test a model's file as it is."""
 
@@ -34,6 +62,9 @@ class BenchmarkInference(ModelCommand):
     job: str | None = FinishedJob
     """Where `model` is the name of a file that this job made."""
     workload: Workload = Workload()
+    load: LoadShape = LoadShape()
+    targets: Performance = Performance()
+    """Times that each request may take: those that keep to them are counted (goodput). p95 before p99 before p50."""
 
 
 class EvaluateQuality(ModelCommand):

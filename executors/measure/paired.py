@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from executors.measure.load import Client, Prompt, connected, run_level
+from executors.measure.client import Client, Prompt, connected
+from executors.measure.load import run_level
 from executors.measure.statistics import student
 from executors.serve.engine import Endpoint
 from schemas.evidence import Estimate, Evidence

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
+import numpy as np
 import psutil
 
 from schemas.measurement import Resources
 
 SAMPLE_S = 0.25
+LONG_S = 60.0
+"""Below this a slope is only noise of the allocator."""
 MEGA = 1e6
 
 
@@ -17,13 +21,13 @@ class Meter:
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
-        self._rss_peak = 0.0
+        self._rss: list[tuple[float, float]] = []
         psutil.cpu_percent()
         self._cpu_start = self._cpu_seconds()
 
     def sample(self) -> None:
-        """Note the group's memory now, if it is the most so far."""
-        self._rss_peak = max(self._rss_peak, sum(_rss(process) for process in self._group()))
+        """Note the group's memory now."""
+        self._rss.append((time.monotonic(), sum(_rss(process) for process in self._group())))
 
     def result(self) -> Resources:
         """What was used since the meter was made."""
@@ -31,9 +35,18 @@ class Meter:
         return Resources(
             cpu_util=psutil.cpu_percent() / 100,
             engine_cpu_seconds=used,
-            rss_peak_mb=self._rss_peak / MEGA,
+            rss_peak_mb=max((size for _, size in self._rss), default=0.0) / MEGA,
+            rss_growth_mb_per_hour=self._growth(),
             gpu_util=None,
         )
+
+    def _growth(self) -> float | None:
+        """Megabytes an hour by which memory grew: the slope of least squares over the second half of the time."""
+        late = self._rss[len(self._rss) // 2 :]
+        if not late or self._rss[-1][0] - self._rss[0][0] < LONG_S:
+            return None
+        times, sizes = np.array(late).T
+        return float(np.polyfit(times - times[0], sizes, 1)[0]) * 3600 / MEGA
 
     def _group(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -86,6 +86,7 @@ def levels(rows: Iterable[tuple[str, LoadLevel]]) -> str:
         "TTFT p50 / p95",
         "TPOT p50",
         "latency p50 / p95 / p99",
+        "goodput",
         "errors",
         "CPU",
         "RSS",
@@ -103,7 +104,12 @@ def _level(label: str, level: LoadLevel) -> tuple[str, ...]:
         f"{ttft.p50.value:.0f} / {ttft.p95.value:.0f} ms" if ttft else "none",
         f"{tpot.p50.value:.0f} ms" if tpot else "none",
         f"{latency.p50.value:.0f} / {latency.p95.value:.0f} / {latency.p99.value:.0f} ms" if latency else "none",
+        f"{level.goodput_rps.value:.2f}/s" if level.goodput_rps else "no SLA",
         f"{level.errors} of {level.requests}",
         f"{level.resources.cpu_util:.0%}",
-        f"{level.resources.rss_peak_mb:.0f} MB",
+        f"{level.resources.rss_peak_mb:.0f} MB" + _growth(level.resources.rss_growth_mb_per_hour),
     )
+
+
+def _growth(mb_per_hour: float | None) -> str:
+    return "" if mb_per_hour is None else f", {mb_per_hour:+.0f} MB an hour"

@@ -9,9 +9,9 @@ from schemas.report import BeforeAfter, Cost, Line
 
 
 def capacity(load: LoadReport) -> LoadLevel:
-    """The closed-loop level that completed most requests a second."""
+    """The closed-loop level that completed most requests a second; any level where there is no closed loop."""
     closed = [level for level in load.levels if level.arrivals is Arrivals.CONCURRENCY]
-    return max(closed, key=lambda level: level.throughput_rps.value)
+    return max(closed or load.levels, key=lambda level: level.throughput_rps.value)
 
 
 def arrivals(load: LoadReport) -> LoadLevel:
@@ -60,13 +60,17 @@ def _figures(load: LoadReport) -> Iterator[tuple[str, Estimate]]:
             yield f"{name} p99", figures.p99
 
 
+HOW = {
+    Arrivals.CONCURRENCY: "{:g} open requests",
+    Arrivals.POISSON: "Poisson arrivals at {:.3g} requests/s",
+    Arrivals.CONSTANT: "evenly spaced arrivals at {:.3g} requests/s",
+    Arrivals.TRACE: "a replayed trace of {:.3g} requests/s",
+}
+
+
 def conditions(level: LoadLevel, load: LoadReport) -> str:
     """Under which load a figure was measured."""
-    how = (
-        f"{level.setting:g} open requests"
-        if level.arrivals is Arrivals.CONCURRENCY
-        else (f"Poisson arrivals at {level.setting:g} requests/s")
-    )
+    how = HOW[level.arrivals].format(level.setting)
     tokens = f"{load.input_tokens} tokens in, {load.output_tokens} out"
     return f"{how}, {tokens}, {level.completed} of {level.requests} requests completed"
 

@@ -6,8 +6,9 @@ from executors.measure.load import measure
 from executors.serve import llamacpp
 from executors.serve.engine import Endpoint
 from handlers.workbench.bench import Bench, Stage
+from handlers.workbench.shapes import Load, usual
 from schemas.error import AgentError, ErrorCode
-from schemas.measurement import Arrivals, LevelSpec, LoadLevel, LoadReport, LoadSpec
+from schemas.measurement import LoadLevel, LoadReport
 from schemas.plan import PlannedWorkload, StepKind, Strategy
 
 PROMPTS = 32
@@ -22,7 +23,16 @@ async def load_test(
 
     The step and its files are named after the phase for the baseline, else after the strategy.
     """
-    name = phase.value if phase is StepKind.BASELINE else run_name(strategy, weights)
+    served = f"{weights.stem}-{strategy.threads}t-{strategy.max_sequences}s-{strategy.batched_tokens}b"
+    name = phase.value if phase is StepKind.BASELINE else served
+    load = Load(usual(bench.workshop.effort, strategy, workload))
+    return await shaped_load(bench, strategy, weights, load, name=name, phase=phase, stage=stage)
+
+
+async def shaped_load(
+    bench: Bench, strategy: Strategy, weights: Path, load: Load, *, name: str, phase: StepKind, stage: Stage
+) -> LoadReport:
+    """The same with a load of any shape."""
 
     async def run() -> LoadReport:
         async def after(level: LoadLevel) -> None:
@@ -31,21 +41,18 @@ async def load_test(
 
         log = bench.log(f"serve-{name}")
         async with llamacpp.serve(strategy, weights, python=bench.tools.python, log=log) as endpoint:
-            return await measure(
+            report = await measure(
                 endpoint,
-                await prompts_of(bench, endpoint, workload.input_tokens),
-                _spec(bench, strategy, workload),
+                await prompts_of(bench, endpoint, load.spec.input_tokens),
+                load.spec,
                 strategy=strategy.label,
                 rows=bench.job.directory / f"load-{name}.jsonl",
                 on_level=after,
+                more=load.more,
             )
+        return report.model_copy(update={"knee": load.knee(report.levels)})
 
     return await bench.step(f"load-{name}", LoadReport, run)
-
-
-def run_name(strategy: Strategy, weights: Path) -> str:
-    """The name of a strategy's load test."""
-    return f"{weights.stem}-{strategy.threads}t-{strategy.max_sequences}s-{strategy.batched_tokens}b"
 
 
 async def prompts_of(bench: Bench, endpoint: Endpoint, length: int) -> list[list[int]]:
@@ -62,31 +69,3 @@ async def prompts_of(bench: Bench, endpoint: Endpoint, length: int) -> list[list
         detail = f"{source.name} is shorter than a prompt of {length} tokens; name a longer text"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
     return prompts
-
-
-def _spec(bench: Bench, strategy: Strategy, workload: PlannedWorkload) -> LoadSpec:
-    """One, half as many and as many open requests as the strategy has slots; last, what latency is held against.
-
-    That is Poisson arrivals at the plan's rate, or its number of open requests where nobody named a rate.
-    """
-    effort, slots = bench.workshop.effort, strategy.max_sequences
-
-    def closed(open_requests: int) -> LevelSpec:
-        return LevelSpec(
-            arrivals=Arrivals.CONCURRENCY,
-            setting=open_requests,
-            requests=max(2 * open_requests, effort.requests // 2),
-            limit_s=effort.level_limit_s,
-        )
-
-    held = closed(workload.concurrency)
-    if workload.request_rate:
-        update = {"arrivals": Arrivals.POISSON, "setting": workload.request_rate, "requests": effort.requests}
-        held = held.model_copy(update=update)
-    levels = [level for level in map(closed, sorted({1, max(1, slots // 2), slots})) if level != held]
-    return LoadSpec(
-        input_tokens=workload.input_tokens,
-        output_tokens=workload.output_tokens,
-        warmup_requests=effort.warmup,
-        levels=(*levels, held),
-    )

@@ -1,10 +1,12 @@
 """The commands for one part of the loop each, on the real model: what they measure, judge, keep and say."""
 
 import asyncio
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
 import pytest
 from closing.agent import agent
 
@@ -15,12 +17,14 @@ from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Evidence
 from schemas.findings import ComparisonReport, PairVerdict, PerformanceReport, QualityReport
-from schemas.measurement import GateVerdict
+from schemas.measurement import Arrivals, GateVerdict
 from schemas.status import InferenceStatus, JobState
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 MODEL = "smollm2-135m-instruct"
 WORKLOAD = {"input_tokens": 16, "output_tokens": 4, "concurrency": 2}
+TRACE = [{"at_s": 0.2 * number, "input_tokens": 8 + number, "output_tokens": 1 + number} for number in range(3)]
+LOAD = {"rates": [4], "evenly": True, "requests": 4, "trace": TRACE, "stress": True}
 LOOSE = {"max_quality_loss": "40%"}
 R = TypeVar("R", bound=Record)
 
@@ -57,6 +61,8 @@ async def _all(runs: Path, workshop: Workshop) -> dict[str, Done]:
         made = await run("QUANTIZE_MODEL", method="q4_0", constraints=LOOSE)
         await run("EVALUATE_QUALITY", candidate="Q4_0", job=made, constraints={"max_quality_loss": 0.001})
         await run("BENCHMARK_INFERENCE", workload=WORKLOAD)
+        done["usual load"] = done["BENCHMARK_INFERENCE"]
+        await run("BENCHMARK_INFERENCE", workload=WORKLOAD, load=LOAD, targets={"latency_p95": "900ms"})
         await run("COMPARE_STRATEGIES", strategies=["F16", "Q8_0", "Q2_K"], constraints=LOOSE, workload=WORKLOAD)
     return done
 
@@ -108,9 +114,27 @@ def test_a_file_of_another_job_is_judged_by_a_limit_of_its_own(done: dict[str, D
 
 def test_a_file_is_loaded_as_it_is(done: dict[str, Done]) -> None:
     """The shipped Q4_1 file itself, not a form made of it."""
-    report = done["BENCHMARK_INFERENCE"].report(PerformanceReport)
+    report = done["usual load"].report(PerformanceReport)
     assert report.strategy.weight_format == "Q4_1"
     assert all(level.errors == 0 and level.completed for level in report.load.levels)
+
+
+def test_a_load_has_the_shape_that_was_asked_for(done: dict[str, Done]) -> None:
+    """Evenly spaced, then a trace with lengths of its own, then rates that rise until the SLA breaks."""
+    load = done["BENCHMARK_INFERENCE"].report(PerformanceReport).load
+    evenly, trace, *stress = load.levels
+    assert (evenly.arrivals, evenly.setting, evenly.requests) == (Arrivals.CONSTANT, 4, 4)
+    assert trace.arrivals is Arrivals.TRACE
+    (rows,) = done["BENCHMARK_INFERENCE"].directory.glob("load-*.jsonl")
+    traced = [row for line in rows.read_bytes().splitlines() if (row := orjson.loads(line))["arrivals"] == "trace"]
+    lengths = sorted((row["prompt_tokens"], row["output_tokens"]) for row in traced)
+    assert lengths == [(it["input_tokens"], it["output_tokens"]) for it in TRACE]
+    rates = [level.setting for level in stress]
+    assert rates == sorted(rates)
+    assert all(level.goodput_rps is not None for level in load.levels)
+    assert load.knee is not None
+    assert (load.knee.held or 0) < (load.knee.broke or math.inf)
+    assert load.knee.broke in {None, rates[-1]}
 
 
 def test_strategies_are_compared_round_by_round(done: dict[str, Done]) -> None:
@@ -132,6 +156,7 @@ def test_strategies_are_compared_round_by_round(done: dict[str, Done]) -> None:
         ({"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "int3; rm -rf"}, ErrorCode.UNSUPPORTED),
         ({"cmd": "QUANTIZE_MODEL", "model": "nobody", "method": "Q8_0"}, ErrorCode.UNKNOWN_MODEL),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "engine": "vllm"}, ErrorCode.NOT_AVAILABLE),
+        ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"stress": True}}, ErrorCode.INVALID_COMMAND),
         ({"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": "Q8_0", "job": "../x"}, ErrorCode.INVALID_COMMAND),
         ({"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": "nobody"}, ErrorCode.UNKNOWN_MODEL),
         ({"cmd": "COMPARE_STRATEGIES", "model": MODEL, "strategies": ["F16"]}, ErrorCode.INVALID_COMMAND),
