@@ -72,7 +72,7 @@ class Parameters:
     kernel_prompt: Floats
     """A pass over prompts over its measured kernels."""
     stagger: Floats
-    """Share of the others' prompts that a new request waits for on a loaded server (0: all spread over decoding)."""
+    """How many prompts a new request waits for on a loaded server, for one other request and answers of 512 tokens."""
     fill: Floats
     """Sequences in flight on a saturated server, as a share of what memory and limits allow."""
     load: Floats
@@ -108,6 +108,8 @@ class Subject:
             f"family={self.family}|format={self.group}",
             f"accelerator={self.accelerator}",
         ]
+        if self.family.startswith("cpu"):
+            names += [f"kind=cpu|format={self.group}", f"kind=cpu|engine={self.engine}|format={self.group}"]
         names += [key for trait in self.traits for key in (f"trait={trait}", f"engine={self.engine}|trait={trait}")]
         if self.variant:
             variant = f"variant={self.engine}/{self.variant}"
