@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rows import Row, load
-from planners.performance.calibration import PARAMETERS, Calibration, Parameters
+from planners.performance.calibration import PARAMETERS, Calibration, Parameters, Widths
 from planners.performance.kernels import Kernels
 from planners.performance.observe import Observations
 from planners.performance.silicon import available, kernels_of
@@ -112,9 +112,6 @@ SERVED = 0.8
 """Weight of rows of loaded servers: many layouts of few models by many hands, so each says less."""
 FEWEST = 1
 """Rows that an effect must cover to be looked for."""
-COVERED, Z = 0.9, 1.645
-LEANS = 30.0
-"""Rows of an engine that weigh as much as all of its class in the spread."""
 LEAST = 0.004
 """Effects smaller than this are left out."""
 
@@ -180,7 +177,9 @@ def fit(rows: list[Row], rounds: int = ROUNDS, kernels: Kernels | None = None) -
         pull = jacobian.T @ (left * robust) - prior @ (x - centre)
         step = np.linalg.solve(jacobian.T @ jacobian + prior, pull)
         x += np.clip(step, -LONGEST, LONGEST)
-    return _calibration(unknowns, x)
+    named = zip(rows, observations.subjects, strict=True)
+    seen = frozenset(name for row, who in named for _, name in who.names(row.case.model.name))
+    return _calibration(unknowns, x, seen)
 
 
 def thinned(rows: list[Row]) -> list[int]:
@@ -224,7 +223,7 @@ def _slopes(observations: Observations, logs: Floats, at: Floats) -> list[Floats
     return found
 
 
-def _calibration(unknowns: list[Slot], x: Floats) -> Calibration:
+def _calibration(unknowns: list[Slot], x: Floats, seen: frozenset[str]) -> Calibration:
     base: dict[str, float] = {}
     effects: dict[str, dict[str, float]] = defaultdict(dict)
     for slot, value in zip(unknowns, x, strict=True):
@@ -234,7 +233,7 @@ def _calibration(unknowns: list[Slot], x: Floats) -> Calibration:
             effects[slot.parameter][slot.key] = round(float(value), 4)
     for (parameter, key), value in EXPECTED.items():
         effects[parameter].setdefault(key, value)
-    return Calibration(base, dict(effects), {}, SHARPNESS)
+    return Calibration(base, dict(effects), seen, Widths({}, {}), SHARPNESS)
 
 
 def main() -> None:
@@ -263,12 +262,15 @@ def part(rows: list[Row], kernels: Kernels | None) -> dict[str, object]:
         left = errors[[i for i, row in enumerate(rows) if (row.kind, row.source) == name]]
         residuals[" ".join(name)] = summary(left)
         print(f"{' '.join(name):48s} {residuals[' '.join(name)]}", flush=True)
-    from benchmarks.holdout import held_out  # noqa: PLC0415 - holding out fits in turn
+    from benchmarks.holdout import KEYS, held_out  # noqa: PLC0415 - holding out fits in turn
+    from benchmarks.widths import widths  # noqa: PLC0415
 
-    unseen = [pair for by in ("pair", "model") for pair in held_out(rows, by, kernels)]
+    found = widths([miss for by in KEYS for miss in held_out(rows, by, kernels)])
     return {
         "base": {name: round(value, 5) for name, value in known.base.items()},
-        "spread": spreads(unseen),
+        "seen": sorted(known.seen),
+        "spread": found.spread,
+        "wider": found.wider,
         "residuals": residuals,
         "effects": known.effects,
     }
@@ -279,24 +281,6 @@ def summary(errors: Floats) -> dict[str, float]:
     sizes = np.abs(np.expm1(errors))
     figures = {"median": np.median(sizes), "p90": np.quantile(sizes, 0.9), "bias": np.median(errors)}
     return {"rows": len(errors)} | {name: round(float(value), 3) for name, value in figures.items()}
-
-
-def spreads(errors: list[tuple[Row, float]]) -> dict[str, float]:
-    """Standard deviations of logarithms by class, and by class and engine, whose 90 % interval held 90 % of `errors`.
-
-    An engine with few rows leans on its class.
-    """
-    by_class: dict[str, list[float]] = defaultdict(list)
-    by_engine: dict[str, list[float]] = defaultdict(list)
-    for row, error in errors:
-        by_class[row.kind].append(abs(error))
-        by_engine[f"{row.kind}|{row.case.engine.partition('/')[0]}"].append(abs(error))
-    found = {kind: float(np.quantile(values, COVERED)) / Z for kind, values in by_class.items()}
-    for name, values in by_engine.items():
-        share = len(values) / (len(values) + LEANS)
-        own = float(np.quantile(values, COVERED)) / Z
-        found[name] = share * own + (1 - share) * found[name.partition("|")[0]]
-    return {name: round(value, 4) for name, value in sorted(found.items())}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.memory import Footprint, footprint
-from planners.performance.sources import Layout, bench_of, speeds
+from planners.performance.sources import Layout, speeds
 from planners.quality import loss
 from planners.queueing import Latency, Replica, closed_loop, open_loop
 from planners.space import Group, Space
@@ -99,8 +99,7 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
     for cached in np.unique(prefix):
         here = prefix == cached
         _, first, inverse = np.unique(keys[here], return_index=True, return_inverse=True)
-        unique = settings[:, here][:, first]
-        tp, pp, tokens, threads = (np.repeat(row, columns) for row in unique)
+        tp, pp, tokens, threads = settings[:, here][:, first][:, :, None]
         read = max(1, traffic.input_tokens - (traffic.shared_prefix_tokens if cached else 0))
         layout = Layout(
             engine=group.engine,
@@ -111,24 +110,21 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, 
             output_tokens=traffic.output_tokens,
             tp=tp,
             pp=pp,
-            batch=np.tile(space.batches, unique.shape[1]),
+            batch=space.batches[None, :],
             batched_tokens=tokens,
             threads=threads,
         )
-        found, bench = speeds(model, layout), bench_of(model, layout)
-        batch = layout.batch.astype(np.float64)
+        found = speeds(model, layout)
         together = np.clip(np.floor(tokens / read), 1.0, _MOST_PROMPTS)
-        passes = bench.prefill(together, np.full_like(batch, read)) / together
-        lone = bench.prefill(np.ones_like(batch), np.full_like(batch, read))
-        steps = bench.step(batch, np.full_like(batch, traffic.input_tokens + traffic.output_tokens / 2))
-        grid = (unique.shape[1], columns)
-        tpot[here] = found.tpot_ms.reshape(grid)[inverse] / 1e3
-        rate[here] = found.output_tok_s.reshape(grid)[inverse]
-        prompt[here] = found.ttft_ms.reshape(grid)[inverse][:, :1] / 1e3
-        busy[here] = passes.reshape(grid)[inverse][:, :1]
-        alone[here] = lone.reshape(grid)[inverse][:, :1]
-        step[here] = steps.reshape(grid)[inverse]
-        sds = np.array([found.ttft_log_sd[0], found.tpot_log_sd[0], found.output_log_sd[0]])
+        length = np.full(1, float(read))
+        middle = np.full(1, traffic.input_tokens + traffic.output_tokens / 2)
+        tpot[here] = found.tpot_ms[inverse] / 1e3
+        rate[here] = found.output_tok_s[inverse]
+        prompt[here] = found.ttft_ms[inverse] / 1e3
+        busy[here] = (found.bench.prefill(together, length) / together)[inverse]
+        alone[here] = found.bench.prefill(np.ones(1), length)[inverse]
+        step[here] = found.bench.step(layout.batch.astype(np.float64), middle)[inverse]
+        sds = np.array([found.ttft_log_sd, found.tpot_log_sd, found.output_log_sd])
     return tpot, step, rate, prompt, busy, alone, sds
 
 

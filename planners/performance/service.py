@@ -61,7 +61,7 @@ def continuous(bench: Bench, batch: Floats, length: Floats, output: Floats) -> S
     """A closed loop of `batch` sequences, each replaced when it ends; those that do not fit wait their turn."""
     fits = np.minimum(batch, room(bench, length, output))
     fits = np.maximum(fits, batch / _LONGEST_QUEUE)
-    state = _in_flight(bench, fits, length, output, np.ones_like(fits))
+    state = _in_flight(bench, fits, length, output, np.ones(1))
     waiting = (batch / fits - 1) * fits * output / state.output
     return Steady(state.ttft + waiting, state.tpot, state.output)
 
@@ -88,7 +88,7 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limit:
 
 def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
     """A closed loop of `batch` requests of `beams` sequences each."""
-    alone = bench.first_token(np.ones_like(batch), length)
+    alone = bench.first_token(np.ones(1), length)
     step = bench.step(batch * beams, length + output / 2)
     one = bench.arithmetic(length) / bench.machine.pp
     beside = np.maximum(batch - 1, 0.0)
