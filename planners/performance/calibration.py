@@ -102,7 +102,7 @@ class Subject:
         """What a row stands for, by kind: a fit that saw none of these knows less about it."""
         return (
             ("model", f"model={model}"),
-            ("engine", f"engine={self.engine}"),
+            ("engine", f"engine={self.engine}/{self.variant}"),
             ("family", f"family={self.family}"),
             ("accelerator", f"accelerator={self.accelerator}"),
             ("format", f"engine={self.engine}|format={self.group}"),

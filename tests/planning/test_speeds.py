@@ -62,7 +62,7 @@ def test_intervals_and_evidence_are_stated() -> None:
     """Every prediction says that it is calibrated and how far it may be off."""
     found = speeds(find_model("llama-3.1-8b"), layout("H100-SXM"))
     assert found.evidence is Evidence.CALIBRATED
-    assert 0 < found.tpot_log_sd < 1
+    assert 0 < found.tpot_log_sd[0] < 1
 
 
 def test_unknown_formats_are_refused_by_name() -> None:
