@@ -1,6 +1,7 @@
 """Rows in, errors of fits that never saw them out: sources, models, accelerators or pairs are held out in turn."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.fit import fit
 from benchmarks.rows import Row
 from planners.performance.kernels import Kernels
-from planners.performance.observe import Observations
+from planners.performance.observe import Observations, subject
 
 Floats = NDArray[np.float64]
 
@@ -22,8 +23,17 @@ KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
 }
 
 
-def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterator[tuple[Row, float]]:
-    """Each row with the logarithm of predicted over measured by a fit that saw nothing of its group.
+@dataclass(frozen=True)
+class Miss:
+    """A row, the logarithm of predicted over measured, and what the fit had never seen of it."""
+
+    row: Row
+    error: float
+    new: list[str]
+
+
+def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterator[Miss]:
+    """Each row with how far a fit missed it that saw nothing of its group.
 
     Groups are dealt into folds in the order of their names; each source is a fold of its own.
     """
@@ -40,4 +50,5 @@ def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterat
         cases = [rows[i].case for i in held]
         expected = Observations.of(cases, kernels.pick(held) if kernels else None).expected(known)
         for i, value in zip(held, expected, strict=True):
-            yield rows[i], float(np.log(value / rows[i].value))
+            row = rows[i]
+            yield Miss(row, float(np.log(value / row.value)), known.new(row.case.model.name, subject(row.case)))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.memory import Footprint, footprint
-from planners.performance.sources import Layout, bench_of, speeds
+from planners.performance.sources import Layout, speeds
 from planners.quality import loss
 from planners.queueing import Latency, Replica, closed_loop, open_loop
 from planners.space import Group, Space
@@ -18,8 +18,8 @@ from schemas.model import ModelFacts
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_KEY_RANGES = (64, 64, 1 << 20, 1 << 12)
-"""More than any tensor parallel size, pipeline depth, batched tokens and number of threads: they pack into one key."""
+_KEY_RANGES = (2, 64, 64, 1 << 20, 1 << 12)
+"""More than any prefix setting, tensor parallel size, pipeline depth, batched tokens and threads: packed into a key."""
 
 _MOST_PROMPTS = 8.0
 """Prompts that a busy engine reads in one pass at the most, which spreads the cost of the pass."""
@@ -48,25 +48,18 @@ class Served:
 def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
     """What every candidate does when it is as busy as its batch limit allows."""
     memory = footprint(model, space, traffic)
-    count = len(space.groups)
     cells, columns = space.group.size, space.batches.size
     prompt, busy, alone = (np.full((cells, 1), _NEVER_S) for _ in range(3))
     tpot, step = np.full((cells, columns), _NEVER_S), np.full((cells, columns), _NEVER_S)
     rate = np.full((cells, columns), 1e-9)
-    sds = np.full((3, count), 0.3)
-    evidence = [Evidence.ASSUMED] * count
-    known: dict[tuple[object, ...], tuple[Floats, ...]] = {}
-    bounds = np.searchsorted(space.group, np.arange(count + 1))
-    some_fit = memory.fits[:, :1].ravel()
-    for index, group in enumerate(space.groups):
-        rows = slice(int(bounds[index]), int(bounds[index + 1]))
-        if not some_fit[rows].any():
-            continue
-        key = (group.engine, group.accelerator.key, group.weight_format, group.kv_format)
-        if key not in known:
-            known[key] = _speeds_of(model, space, traffic, group, rows)
-        tpot[rows], step[rows], rate[rows], prompt[rows], busy[rows], alone[rows], sds[:, index] = known[key]
-        evidence[index] = Evidence.CALIBRATED
+    sds = np.full((3, len(space.groups)), 0.3)
+    fitting = np.bincount(space.group, memory.fits[:, 0], len(space.groups)) > 0
+    here = np.flatnonzero(fitting[space.group])
+    if here.size:
+        found = _speeds_of(model, space, traffic, here)
+        tpot[here], step[here], rate[here], prompt[here], busy[here], alone[here] = found.cells
+        sds[:, fitting] = found.deviations[:, fitting]
+    evidence = [Evidence.CALIBRATED if fits else Evidence.ASSUMED for fits in fitting.tolist()]
     passes = np.ceil(traffic.input_tokens / space.batched_tokens)[:, None] * (space.chunked[:, None] == 1)
     replica = Replica(
         space.batches.astype(np.float64), tpot, step, rate, prompt, busy, alone, passes, traffic.output_tokens
@@ -86,50 +79,66 @@ def _quality(model: ModelFacts, weight_format: str, kv_format: str, *, importanc
     return loss(model, weight_format, importance_matrix=importance, kv_format=kv_format)
 
 
-def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, group: Group, rows: slice) -> tuple[Floats, ...]:
-    """Arrays for the cells of one group, from one call of the performance source for each input length."""
-    settings = np.stack([space.tp[rows], space.pp[rows], space.batched_tokens[rows], space.threads[rows]])
-    prefix = space.prefix[rows]
-    keys = np.ravel_multi_index(tuple(settings), _KEY_RANGES)
-    columns = space.batches.size
-    shape = (settings.shape[1], columns)
-    tpot, step, rate = np.empty(shape), np.empty(shape), np.empty(shape)
-    prompt, busy, alone = (np.empty((shape[0], 1)) for _ in range(3))
-    sds = np.zeros(3)
-    for cached in np.unique(prefix):
-        here = prefix == cached
-        _, first, inverse = np.unique(keys[here], return_index=True, return_inverse=True)
-        unique = settings[:, here][:, first]
-        tp, pp, tokens, threads = (np.repeat(row, columns) for row in unique)
-        read = max(1, traffic.input_tokens - (traffic.shared_prefix_tokens if cached else 0))
-        layout = Layout(
-            engine=group.engine,
-            accelerator=group.accelerator,
-            weight_format=group.weight_format,
-            kv_format=group.kv_format,
-            input_tokens=read,
-            output_tokens=traffic.output_tokens,
-            tp=tp,
-            pp=pp,
-            batch=np.tile(space.batches, unique.shape[1]),
-            batched_tokens=tokens,
-            threads=threads,
-        )
-        found, bench = speeds(model, layout), bench_of(model, layout)
-        batch = layout.batch.astype(np.float64)
-        together = np.clip(np.floor(tokens / read), 1.0, _MOST_PROMPTS)
-        passes = bench.prefill(together, np.full_like(batch, read)) / together
-        lone = bench.prefill(np.ones_like(batch), np.full_like(batch, read))
-        steps = bench.step(batch, np.full_like(batch, traffic.input_tokens + traffic.output_tokens / 2))
-        grid = (unique.shape[1], columns)
-        tpot[here] = found.tpot_ms.reshape(grid)[inverse] / 1e3
-        rate[here] = found.output_tok_s.reshape(grid)[inverse]
-        prompt[here] = found.ttft_ms.reshape(grid)[inverse][:, :1] / 1e3
-        busy[here] = passes.reshape(grid)[inverse][:, :1]
-        alone[here] = lone.reshape(grid)[inverse][:, :1]
-        step[here] = steps.reshape(grid)[inverse]
-        sds = np.array([found.ttft_log_sd[0], found.tpot_log_sd[0], found.output_log_sd[0]])
-    return tpot, step, rate, prompt, busy, alone, sds
+@dataclass(frozen=True)
+class _Found:
+    """Arrays for the cells asked for, in the order that `serve` unpacks; deviations by group (3, G)."""
+
+    cells: tuple[Floats, ...]
+    deviations: Floats
+
+
+def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints) -> _Found:
+    """What `cells` do, from one call of the performance source for all layouts that differ in anything it reads."""
+    kinds: dict[tuple[str, ...], int] = {}
+    names = [(group.engine, group.accelerator.key, group.weight_format, group.kv_format) for group in space.groups]
+    of_group = np.array([kinds.setdefault(name, len(kinds)) for name in names])
+    leader = np.unique(of_group, return_index=True)[1]
+    settings = (space.prefix, space.tp, space.pp, space.batched_tokens, space.threads)
+    keys = np.ravel_multi_index(
+        (of_group[space.group[cells]], *(setting[cells] for setting in settings)), (len(kinds), *_KEY_RANGES)
+    )
+    _, first, back = np.unique(keys, return_index=True, return_inverse=True)
+    rows = cells[first]
+    kind = of_group[space.group[rows]] * 2 + space.prefix[rows]
+    starts = np.flatnonzero(np.diff(kind, prepend=-1))
+    layouts = [
+        _layout(space, traffic, space.groups[int(leader[kind[at] // 2])], part)
+        for at, part in zip(starts, np.split(rows, starts[1:]), strict=True)
+    ]
+    found = speeds(model, *layouts)
+    lengths = [np.full((layout.tp.shape[0], 1), float(layout.input_tokens)) for layout in layouts]
+    length, tokens = np.concatenate(lengths), space.batched_tokens[rows][:, None]
+    together = np.clip(np.floor(tokens / length), 1.0, _MOST_PROMPTS)
+    middle = np.full(1, traffic.input_tokens + traffic.output_tokens / 2)
+    arrays = (
+        found.tpot_ms / 1e3,
+        found.bench.step(layouts[0].batch.astype(np.float64), middle),
+        found.output_tok_s,
+        found.ttft_ms / 1e3,
+        found.bench.prefill(together, length) / together,
+        found.bench.prefill(np.ones(1), length),
+    )
+    deviations = np.full((3, len(kinds)), 0.3)
+    deviations[:, kind[starts] // 2] = found.ttft_log_sd, found.tpot_log_sd, found.output_log_sd
+    return _Found(tuple(array[back] for array in arrays), deviations[:, of_group])
+
+
+def _layout(space: Space, traffic: Traffic, group: Group, rows: Ints) -> Layout:
+    """The layouts of one kind of group whose prompts are cached or not alike."""
+    cached = traffic.shared_prefix_tokens if space.prefix[rows[0]] else 0
+    return Layout(
+        engine=group.engine,
+        accelerator=group.accelerator,
+        weight_format=group.weight_format,
+        kv_format=group.kv_format,
+        input_tokens=max(1, traffic.input_tokens - cached),
+        output_tokens=traffic.output_tokens,
+        tp=space.tp[rows][:, None],
+        pp=space.pp[rows][:, None],
+        batch=space.batches[None, :],
+        batched_tokens=space.batched_tokens[rows][:, None],
+        threads=space.threads[rows][:, None],
+    )
 
 
 def _speculated(space: Space, replica: Replica) -> Replica:

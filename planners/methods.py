@@ -52,7 +52,7 @@ def method_of(text: str, bits: float) -> Method:
     quant = _GGUF.search(low)
     named = next((scheme for pattern, scheme in _SCHEMES if re.search(pattern, low)), None)
     if "gguf" in low or quant or low in _TUNED_TYPES or "bit)" in low:
-        kind = _gguf_scheme(quant[0].lower() if quant else low)
+        kind = gguf_scheme(quant[0].lower() if quant else low)
         tuned = named in {"autoround", "optimized-rtn"} or low in _TUNED_TYPES or "opt-rtn" in low
         return Method(kind, bits, 32, importance="imatrix" in low, tuned=tuned)
     optimised = "opt" in low or "mix ours" in low
@@ -66,7 +66,8 @@ def method_of(text: str, bits: float) -> Method:
     )
 
 
-def _gguf_scheme(name: str) -> str:
+def gguf_scheme(name: str) -> str:
+    """The family of a llama.cpp type by its name in small letters."""
     if name.startswith("iq"):
         return "i-quant"
     if name.endswith("_0"):

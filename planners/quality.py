@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from planners.methods import Method
+from planners.methods import Method, gguf_scheme
 from planners.performance.formats import weight_format as format_called
 from schemas.evidence import Estimate, Evidence
 from schemas.model import ModelFacts
@@ -125,13 +125,13 @@ def method_for(name: str, *, importance_matrix: bool = False) -> Method | None:
     kind = format_called(name)
     if kind.bits >= _BASELINE_BITS:
         return None
-    by_group = {"gguf-k": "k-quant", "gguf-iq": "i-quant", "gguf-iq4": "i-quant"}
     by_name = {
         "GPTQ-INT4": Method("gptq", 4.0),
         "AWQ-INT4": Method("awq", 4.0),
         "INT4": Method("rtn", 4.0),
         "NF4": Method("nf4", 4.0),
         "INT8": Method("int8", 8.0, 0),
+        "BNB-INT8": Method("int8", 8.0, 0),
         "W8A8": Method("smoothquant", 8.0, 0, 8),
         "W4A8": Method("awq", 4.0, 128, 8),
         "FP8": Method("fp8", 8.0, 0, 8),
@@ -142,10 +142,7 @@ def method_for(name: str, *, importance_matrix: bool = False) -> Method | None:
     }
     if name in by_name:
         return by_name[name]
-    if kind.group == "gguf-legacy":
-        scheme = "gguf-affine" if name.endswith("_1") else "gguf-symmetric"
-    else:
-        scheme = by_group.get(kind.group) or name.lower()
+    scheme = gguf_scheme(name.lower()) if kind.group.startswith("gguf") else name.lower()
     return Method(scheme, kind.bits, 32, importance=importance_matrix)
 
 

@@ -6,6 +6,7 @@ accelerator inherits its family's behaviour. `benchmarks/fit.py` writes the valu
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass, fields
 from functools import cache
@@ -72,7 +73,7 @@ class Parameters:
     kernel_prompt: Floats
     """A pass over prompts over its measured kernels."""
     stagger: Floats
-    """Share of the others' prompts that a new request waits for on a loaded server (0: all spread over decoding)."""
+    """How many prompts a new request waits for on a loaded server, for one other request and answers of 512 tokens."""
     fill: Floats
     """Sequences in flight on a saturated server, as a share of what memory and limits allow."""
     load: Floats
@@ -97,6 +98,16 @@ class Subject:
     accelerator: str
     traits: tuple[str, ...] = ()
 
+    def names(self, model: str) -> tuple[tuple[str, str], ...]:
+        """What a row stands for, by kind: a fit that saw none of these knows less about it."""
+        return (
+            ("model", f"model={model}"),
+            ("engine", f"engine={self.engine}/{self.variant}"),
+            ("family", f"family={self.family}"),
+            ("accelerator", f"accelerator={self.accelerator}"),
+            ("format", f"engine={self.engine}|format={self.group}"),
+        )
+
     def effects(self) -> tuple[str, ...]:
         """Names of all effects that apply, general ones first."""
         names = [
@@ -108,6 +119,8 @@ class Subject:
             f"family={self.family}|format={self.group}",
             f"accelerator={self.accelerator}",
         ]
+        if self.family.startswith("cpu"):
+            names += [f"kind=cpu|format={self.group}", f"kind=cpu|engine={self.engine}|format={self.group}"]
         names += [key for trait in self.traits for key in (f"trait={trait}", f"engine={self.engine}|trait={trait}")]
         if self.variant:
             variant = f"variant={self.engine}/{self.variant}"
@@ -138,14 +151,37 @@ def traits(model: ModelFacts, accelerator: Accelerator) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Widths:
+    """How far predictions miss: standard deviations of logarithms that make 90 % intervals hold 90 %."""
+
+    spread: dict[str, float]
+    """By class of speed, and by class and engine, where all that a row names was fitted."""
+    wider: dict[str, dict[str, float]]
+    """By class: by how much a model, engine, accelerator, family or format that no fitted row had widens it."""
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """Base values and effects of all parameters, and the spread of what was left over."""
+    """Base values and effects of all parameters, what they were fitted to, and how far they miss."""
 
     base: dict[str, float]
     effects: dict[str, dict[str, float]]
-    spread: dict[str, float]
+    seen: frozenset[str]
+    """Names of the fitted rows' models, engines, accelerators, families and formats."""
+    widths: Widths
     sharpness: float
     """Exponent of the norm that joins traffic and arithmetic: high means perfect overlap."""
+
+    def new(self, model: str, subject: Subject) -> list[str]:
+        """Which of model, engine, accelerator's family, accelerator and format no fitted row had."""
+        found = [kind for kind, name in subject.names(model) if name not in self.seen]
+        implied = {"family": "accelerator", "engine": "format"}
+        return [kind for kind in found if kind not in {implied.get(other) for other in found}]
+
+    def deviation(self, kind: str, engine: str, new: list[str]) -> float:
+        """Standard deviation of a logarithm for a class of speed; what is new widens it, independently of the rest."""
+        own = self.widths.spread.get(kind if "engine" in new else f"{kind}|{engine}", self.widths.spread[kind])
+        return own * math.sqrt(1 + sum(self.widths.wider[kind][name] ** 2 - 1 for name in new))
 
     def parameters(self, subjects: list[Subject]) -> Parameters:
         """Parameters of `subjects`, arrays of shape (len(subjects),)."""
@@ -163,4 +199,5 @@ def calibration(*, silicon: bool = False) -> Calibration:
     """The shipped calibration: of physics alone, or of what comes on top of measured kernels."""
     raw = json.loads(files("planners").joinpath("data/performance.json").read_text(encoding="utf-8"))
     part = raw["silicon"] if silicon else raw["physics"]
-    return Calibration(part["base"], part["effects"], part["spread"], raw["sharpness"])
+    widths = Widths(part["spread"], part["wider"])
+    return Calibration(part["base"], part["effects"], frozenset(part["seen"]), widths, raw["sharpness"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planners.performance.calibration import calibration
-from planners.performance.observe import Observations
+from planners.performance.observe import Observations, subject
 from planners.performance.published import Condition, Metric, kind_of
 from planners.performance.silicon import available, kernels_of
 from schemas.evidence import Estimate, Evidence
@@ -14,8 +14,6 @@ from schemas.evidence import Estimate, Evidence
 _Z = 1.645
 _ASSUMED_SD = 0.15
 """What guessing a model's shape from its size adds."""
-_UNKNOWN_ENGINE = 1.5
-"""How much wider the spread is for an engine that no fitted row had; from holding whole sources out."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,6 @@ def _estimate(case: Condition, value: float, measured: bool) -> Estimate:  # noq
 
 
 def spread_of(case: Condition, *, silicon: bool = False) -> float:
-    """Standard deviation of the logarithm: of the class and engine, wider where the engine was never seen."""
-    known = calibration(silicon=silicon).spread
-    kind, engine = kind_of(case), case.engine.partition("/")[0]
-    found = known.get(f"{kind}|{engine}")
-    return found if found is not None else known[kind] * _UNKNOWN_ENGINE
+    """Standard deviation of the logarithm: of the class and engine, wider for what no fitted row had."""
+    known, who = calibration(silicon=silicon), subject(case)
+    return known.deviation(kind_of(case), who.engine, known.new(case.model.name, who))

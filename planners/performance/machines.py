@@ -21,8 +21,19 @@ _WIDER = {
     "bf16": ("bf16", "fp32"),
     "fp32": ("fp32", "bf16"),
 }
-_SATURATING_SHARE = 0.25
-"""Share of a CPU's cores that nearly reach its memory bandwidth (STREAM on desktop parts)."""
+_HALF_SUMS = frozenset({"llama.cpp", "ik_llama.cpp", "exllama", "exllamav2", "ctransformers"})
+"""Engines that sum products in half precision or multiply integers, which GeForce cards do at full rate (half the
+published integer rate): NVIDIA GA102 and Ada whitepapers halve only half precision with sums in FP32."""
+_RESERVED = {"tensorrt-llm": 1.0}
+"""Share of an answer for which room must be free: TensorRT-LLM's default policy, guaranteed no eviction, keeps all."""
+_RESERVED_ELSEWHERE = 0.6
+"""Others evict when they run out: a little above the half that sequences of all ages hold on average."""
+_TFLOPS_PER_WATT = 1.4
+"""Dense half-precision rate of an H100 SXM over its power: where `_POWER_EXPONENT` leaves the rate as published."""
+_POWER_EXPONENT = 1 / 3
+"""A power limit lowers the clock by its cube root: dynamic power goes as frequency times voltage squared."""
+_CORE_GBS = 32.0
+"""What one core of a client or server processor reads a second at the most (STREAM with one thread: 20 to 40 GB/s)."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +57,36 @@ class Shape:
 
 def machine_of(device: Accelerator, names: Formats, shape: Shape) -> Machine:
     """The machine's rows: published rates, cut to the threads in use on a CPU."""
-    chunk = shape.chunk
-    if names.engine.partition("/")[0] in {"llama.cpp", "ik_llama.cpp"}:
-        chunk = np.minimum(chunk, _UBATCH)
+    base = names.engine.partition("/")[0]
+    split_rows = base in {"llama.cpp", "ik_llama.cpp"}
+    chunk = np.minimum(shape.chunk, _UBATCH) if split_rows else shape.chunk
     streams, share = thread_shares(device, shape.threads)
     kind = weight_format(names.weight)
     one = np.ones_like(shape.tp)
     return Machine(
         bandwidth=device.bandwidth_gbs * 1e9 * streams,
-        peak=peak_flops(device, kind.compute) * share,
+        peak=sustained_flops(device, names) * share,
         link=one * max(device.link_gbs, _HOST_LINK_GBS) * 1e9,
         memory=one * device.memory_gb * 1e9,
         weight=one * kind.bits / 8,
         cell=one * kv_bytes(names.kv),
+        starts=shape.tp / 2 if split_rows else one,
         tp=shape.tp,
         pp=shape.pp,
         chunk=np.maximum(chunk, 1.0),
+        reserved=one * _RESERVED.get(base, _RESERVED_ELSEWHERE),
     )
+
+
+def sustained_flops(device: Accelerator, names: Formats) -> float:
+    """FLOP/s a format's arithmetic reaches before efficiencies: the published rate, what engines make of it, power."""
+    peak = peak_flops(device, weight_format(names.weight).compute)
+    half = device.tflops.get("int8", 0.0) / 2 * 1e12
+    if names.engine.partition("/")[0] in _HALF_SUMS and device.vendor == "nvidia" and half > peak:
+        peak = half
+    if device.kind is AcceleratorKind.GPU and device.power_w > 0:
+        peak *= (device.power_w * _TFLOPS_PER_WATT / device.tflops["bf16"]) ** _POWER_EXPONENT
+    return peak
 
 
 def peak_flops(device: Accelerator, compute: str) -> float:
@@ -83,5 +107,5 @@ def thread_shares(device: Accelerator, threads: Floats) -> tuple[Floats, Floats]
     cores = cores_of(device)
     if device.kind is not AcceleratorKind.CPU or cores == 0:
         return np.ones_like(threads), np.ones_like(threads)
-    used = np.where(threads > 0, np.clip(threads / cores, 1 / cores, 1.0), 1.0)
-    return np.minimum(1.0, 0.3 + 0.7 * np.minimum(used / _SATURATING_SHARE, 1.0)), used
+    used = np.where(threads > 0, np.clip(threads, 1.0, cores), cores)
+    return np.minimum(1.0, used * _CORE_GBS / device.bandwidth_gbs), used / cores

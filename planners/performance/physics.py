@@ -35,10 +35,14 @@ class Machine:
     memory: Floats
     weight: Floats
     cell: Floats
+    starts: Floats
+    """How often an all-reduce starts: once, or once for every two ranks where one rank copies to all others."""
     tp: Floats
     pp: Floats
     chunk: Floats
     """Prompt tokens of one pass at the most."""
+    reserved: Floats
+    """Share of an answer for which the scheduler keeps room when it admits a request."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Bench:
         """Seconds of all-reduces for a pass of `tokens` tokens; none without tensor parallelism."""
         machine = self.machine
         volume = tokens * self.work.hidden * _ACTIVATION_BYTES * 2 * (machine.tp - 1) / machine.tp
-        one = self.fitted.reduce_us * 1e-6 + volume / (machine.link * self.fitted.link)
+        one = machine.starts * self.fitted.reduce_us * 1e-6 + volume / (machine.link * self.fitted.link)
         return np.where(machine.tp > 1, _REDUCES * self.work.layers * one, 0.0)
 
     def _join(self, first: Floats, second: Floats) -> Floats:

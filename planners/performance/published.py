@@ -77,6 +77,10 @@ _METRICS = (
 )
 _LOOPED = frozenset({"vllm", "sglang", "tgi"})
 _LAYER_SPLIT = frozenset({"llama.cpp", "exllama", "exllamav2", "autoawq", "transformers", "ctransformers"})
+_BITSANDBYTES = frozenset({"transformers", "lightning"})
+"""Libraries whose 8-bit weights are those of bitsandbytes."""
+_LOW_CACHE = frozenset({"tensorrt-llm", "vllm"})
+"""Engines that cache in FP8 where the weights are: NVIDIA's low-precision checkpoints say so, and they follow."""
 _ONE = 1.0
 
 
@@ -152,10 +156,11 @@ def _formats(precision: str, engine: str, device: Accelerator, model: str) -> tu
     if "ACT /" in name:
         name = name.split("/")[-1].strip()
     four = {"vllm": "AWQ-INT4", "autoawq": "AWQ-INT4", "ipex": "AWQ-INT4", "autogptq": "GPTQ-INT4"}
-    four |= {"exllama": "GPTQ-INT4", "exllamav2": "GPTQ-INT4", "transformers": "NF4", "tensorrt-llm": "AWQ-INT4"}
+    four |= {"exllama": "GPTQ-INT4", "exllamav2": "GPTQ-INT4", "tensorrt-llm": "AWQ-INT4"}
+    four |= dict.fromkeys(_BITSANDBYTES, "NF4")
     alias = {
         "INT4": "Q4_K_M" if gguf else four.get(base, "INT4"),
-        "INT8": "Q8_0" if gguf else "INT8",
+        "INT8": "Q8_0" if gguf else "BNB-INT8" if base in _BITSANDBYTES else "INT8",
         "INT4-AWQ": "AWQ-INT4",
         "AWQ": "AWQ-INT4",
         "INT4-GPTQ": "GPTQ-INT4",
@@ -174,7 +179,7 @@ def _formats(precision: str, engine: str, device: Accelerator, model: str) -> tu
     found = alias.get(name) or known.get(name) or known.get(name.replace("-", "_"))
     if found is None:
         found = _by_bits(name, gguf=gguf)
-    low = found in {"FP8", "NVFP4", "W4A8"} and base == "tensorrt-llm"
+    low = found in {"FP8", "NVFP4", "W4A8"} and base in _LOW_CACHE
     return found, "FP8" if low or (found == "FP8" and engine.endswith("/mlperf")) else "FP16"
 
 
@@ -196,7 +201,7 @@ def _shape(row: dict[str, str], engine: str, count: int, memory: float, weights:
     base = engine.partition("/")[0]
     if base == "neuron":
         return count, 1, 1
-    if base in _LAYER_SPLIT:
+    if base in _LAYER_SPLIT and not (base == "llama.cpp" and text.isdigit() and int(text) > 1):
         return 1, count, 1
     if engine.endswith("/mlperf"):
         need = 1

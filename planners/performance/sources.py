@@ -1,14 +1,15 @@
 """How fast layouts of a model run: the best source that knows each, with its spread and its evidence class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import Subject, calibration, family, traits
+from planners.performance.calibration import PARAMETERS, Parameters, Subject, calibration, family, traits
 from planners.performance.formats import weight_format
 from planners.performance.machines import Formats, Shape, machine_of
-from planners.performance.physics import Bench
+from planners.performance.physics import Bench, Machine
 from planners.performance.published import has_kernels
 from planners.performance.service import continuous
 from planners.performance.work import Work
@@ -22,7 +23,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Layout:
-    """One engine, format and accelerator with many ways to lay the model out; arrays of equal length.
+    """One engine, format and accelerator with many ways to lay the model out; arrays that broadcast with each other.
 
     `batch` counts concurrent sequences of a replica, `batched_tokens` tokens of one pass, `threads` CPU threads
     (ignored on other accelerators). An engine may name a variant after a slash (`tensorrt-llm/mlperf`).
@@ -43,7 +44,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Speeds:
-    """Predictions for the rows of a layout. A 90 % interval is value * exp(±1.645 * sd)."""
+    """Predictions for layouts, in the shape of what they depend on; deviations by layout.
+
+    A 90 % interval is value * exp(±1.645 * sd).
+    """
 
     ttft_ms: Floats
     """One prompt on an idle engine."""
@@ -58,40 +62,47 @@ class Speeds:
     tpot_log_sd: Floats
     output_log_sd: Floats
     evidence: Evidence
+    bench: Bench
+    """What they were computed with."""
 
 
-def speeds(model: ModelFacts, layout: Layout) -> Speeds:
-    """Predicted speeds of `model` in `layout`.
+def speeds(model: ModelFacts, *layouts: Layout) -> Speeds:
+    """Predicted speeds of `model` in `layouts`, whose rows follow each other.
+
+    Several layouts have arrays of shape (rows, 1) and share the batches (1, columns) and the answers of the first.
 
     Raises:
-        ValueError: if the layout names an unknown format.
+        ValueError: if a layout names an unknown format.
     """
-    bench = bench_of(model, layout)
-    batch = layout.batch.astype(np.float64)
-    length = np.full_like(batch, layout.input_tokens)
-    output = np.full_like(batch, layout.output_tokens)
-    alone = bench.first_token(np.ones_like(batch), length)
+    bench = bench_of(model, *layouts)
+    batch = layouts[0].batch.astype(np.float64)
+    one = np.ones(1)
+    lengths = [np.full(layout.tp.shape, float(layout.input_tokens)) for layout in layouts]
+    length, output = np.concatenate(lengths), one * layouts[0].output_tokens
+    alone = bench.first_token(one, length)
     steady = continuous(bench, batch, length, output)
-    spread = _spread(layout)
+    ttft, prefill, tpot, rate = np.array([_spread(model, layout) for layout in layouts]).T
     return Speeds(
         ttft_ms=alone * 1e3,
-        prefill_tok_s=length / bench.prefill(np.ones_like(batch), length),
+        prefill_tok_s=length / bench.prefill(one, length),
         tpot_ms=steady.tpot * 1e3,
         output_tok_s=steady.output,
-        ttft_log_sd=np.full_like(batch, spread["ttft"]),
-        prefill_log_sd=np.full_like(batch, spread["prefill"]),
-        tpot_log_sd=np.full_like(batch, spread["tpot"]),
-        output_log_sd=np.full_like(batch, spread["output"]),
+        ttft_log_sd=ttft,
+        prefill_log_sd=prefill,
+        tpot_log_sd=tpot,
+        output_log_sd=rate,
         evidence=Evidence.CALIBRATED,
+        bench=bench,
     )
 
 
-def _spread(layout: Layout) -> dict[str, float]:
-    """Standard deviations of logarithms by metric, as held-out rows of the engine's class had them."""
-    known, engine = calibration().spread, layout.engine.partition("/")[0]
-    rate = "throughput-kernel" if has_kernels(engine, layout.accelerator.key) else "throughput-elsewhere"
-    kinds = {"ttft": "ttft-unloaded", "prefill": rate, "tpot": "tpot", "output": rate}
-    return {name: known.get(f"{kind}|{engine}", known[kind]) for name, kind in kinds.items()}
+def _spread(model: ModelFacts, layout: Layout) -> tuple[float, ...]:
+    """Standard deviations of logarithms of TTFT, prefill, TPOT and output, as held-out rows of the class had them."""
+    known = calibration()
+    who = subject_of(model, layout.engine, layout.accelerator, layout.weight_format)
+    new = known.new(model.name, who)
+    rate = "throughput-kernel" if has_kernels(who.engine, layout.accelerator.key) else "throughput-elsewhere"
+    return tuple(known.deviation(kind, who.engine, new) for kind in ("ttft-unloaded", rate, "tpot", rate))
 
 
 def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight: str) -> Subject:
@@ -102,13 +113,27 @@ def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight:
     )
 
 
-def bench_of(model: ModelFacts, layout: Layout) -> Bench:
-    """The physics of `model` in `layout`, one row for each of its entries."""
-    subject = subject_of(model, layout.engine, layout.accelerator, layout.weight_format)
-    known = calibration()
+def bench_of(model: ModelFacts, *layouts: Layout) -> Bench:
+    """The physics of `model` in `layouts`, one row for each of their entries."""
+    machines = [_machine(layout) for layout in layouts]
+    subjects = [subject_of(model, lay.engine, lay.accelerator, lay.weight_format) for lay in layouts]
+    fitted = [_fitted(subject) for subject in subjects]
+    if len(layouts) == 1:
+        return Bench(Work.of([model]), machines[0], fitted[0], calibration().sharpness)
+    rows = np.repeat(np.arange(len(layouts)), [layout.tp.shape[0] for layout in layouts])
+    parameters = [np.concatenate([getattr(p, name) for p in fitted])[rows][:, None] for name in PARAMETERS]
+    machine = [np.concatenate([getattr(m, field.name) for m in machines]) for field in fields(Machine)]
+    return Bench(Work.of([model]), Machine(*machine), Parameters(*parameters), calibration().sharpness)
+
+
+def _machine(layout: Layout) -> Machine:
     shape = Shape(
         *(array.astype(np.float64) for array in (layout.tp, layout.pp, layout.batched_tokens, layout.threads))
     )
-    names = Formats(layout.engine, layout.weight_format, layout.kv_format)
-    machine = machine_of(layout.accelerator, names, shape)
-    return Bench(Work.of([model]), machine, known.parameters([subject]), known.sharpness)
+    return machine_of(layout.accelerator, Formats(layout.engine, layout.weight_format, layout.kv_format), shape)
+
+
+@lru_cache(maxsize=4096)
+def _fitted(subject: Subject) -> Parameters:
+    """The parameters of one subject."""
+    return calibration().parameters([subject])

@@ -1,0 +1,67 @@
+"""Held-out misses in, widths of intervals out: by class and engine, and by what of a row the fit had never seen."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from benchmarks.holdout import Miss
+from planners.performance.calibration import Widths
+
+COVERED, Z = 0.9, 1.645
+LEANS = 30.0
+"""Rows of an engine that weigh as much as all of its class in the spread."""
+KINDS = ("model", "engine", "family", "accelerator", "format")
+FEW = 20
+"""Rows of a class below which what is new widens it as it does all classes together."""
+
+
+def widths(misses: list[Miss]) -> Widths:
+    """The spread where nothing is new, and factors on it for each thing that is, from rows where it alone is."""
+    spread = _spread([miss for miss in misses if not miss.new])
+    plain = Widths(spread, {})
+    wider: dict[str, dict[str, float]] = defaultdict(dict)
+    for name in KINDS:
+        only = [(miss, _ratio(miss, plain)) for miss in misses if miss.new == [name]]
+        everywhere = _factor([ratio for _, ratio in only])
+        for kind in sorted({miss.row.kind for miss in misses}):
+            own = [ratio for miss, ratio in only if miss.row.kind == kind]
+            wider[kind][name] = _factor(own) if len(own) >= FEW else everywhere
+    return Widths(spread, dict(wider))
+
+
+def _spread(misses: list[Miss]) -> dict[str, float]:
+    """Standard deviations of logarithms by class, and by class and engine; one with few rows leans on its class."""
+    found = {kind: _sd(errors) for kind, errors in _grouped((miss.row.kind, miss.error) for miss in misses).items()}
+    by_engine = _grouped((f"{miss.row.kind}|{_engine(miss)}", miss.error) for miss in misses)
+    for name, errors in by_engine.items():
+        share = len(errors) / (len(errors) + LEANS)
+        found[name] = share * _sd(errors) + (1 - share) * found[name.partition("|")[0]]
+    return {name: round(value, 4) for name, value in sorted(found.items())}
+
+
+def _ratio(miss: Miss, plain: Widths) -> float:
+    """The miss in half intervals of its class and engine, as if nothing were new."""
+    own = plain.spread[miss.row.kind]
+    if "engine" not in miss.new:
+        own = plain.spread.get(f"{miss.row.kind}|{_engine(miss)}", own)
+    return abs(miss.error) / (Z * own)
+
+
+def _factor(ratios: list[float]) -> float:
+    return round(max(1.0, float(np.quantile(ratios, COVERED))), 3) if ratios else 1.0
+
+
+def _sd(errors: list[float]) -> float:
+    return float(np.quantile(np.abs(errors), COVERED)) / Z
+
+
+def _engine(miss: Miss) -> str:
+    return miss.row.case.engine.partition("/")[0]
+
+
+def _grouped(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for name, value in pairs:
+        found[name].append(value)
+    return found
