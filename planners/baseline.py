@@ -38,7 +38,7 @@ def baseline_of(
     """
     for factor in _GROWTH:
         grown = tuple(pool.model_copy(update={"count": pool.count * factor}) for pool in pools)
-        if factor > 1 and any(pool.accelerator.key == "host" for pool in pools):
+        if factor > 1 and any(pool.accelerator.key == "host" or pool.accelerator.per_node == 1 for pool in pools):
             break
         found = _search(request, searched, grown, prices, whole=True)
         if found is not None:

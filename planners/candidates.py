@@ -7,6 +7,7 @@ import numpy as np
 
 from planners.corrections import Corrections
 from planners.evaluate import ACCEPTED_PER_STEP, Served
+from planners.figures import shown
 from planners.judge import SPEED_METRICS, Z90, Judged
 from planners.memory import context_of
 from planners.prices import HOURS_PER_MONTH
@@ -173,8 +174,8 @@ def _reasons(found: Searched, strategy: Strategy, cell: int, column: int) -> tup
         each = f"{rent.instances} x {offer.count} {offer.accelerator}"
         reasons.append(f"{each} at {place}, {offer.kind}, ${rent.usd_per_hour:.4g} an hour ({offer.as_of})")
     missed = [
-        f"{limit.name} is predicted at {plain(_at(limit.values, cell, column))} {limit.unit} against {limit.asked:g} "
-        "asked, but its interval reaches the limit: a measurement decides"
+        f"{limit.name} is predicted at {shown(_at(limit.values, cell, column), limit.unit)} against "
+        f"{shown(limit.asked, limit.unit)} asked, but its interval reaches the limit: a measurement decides"
         for limit in found.judged.limits
         if not bool(_at(limit.met, cell, column)) and bool(_at(limit.possible, cell, column))
     ]
@@ -190,8 +191,3 @@ def _reasons(found: Searched, strategy: Strategy, cell: int, column: int) -> tup
 
 def _at(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64 | np.bool_]]", cell: int, column: int) -> float:
     return float(values[cell, column if values.shape[1] > 1 else 0])
-
-
-def plain(value: float) -> str:
-    """Four digits, never with an exponent."""
-    return f"{float(f'{value:.4g}'):,.10g}"

@@ -29,6 +29,10 @@ _STANDING = frozenset({"max_quality_loss", "budget_monthly"})
 _PER_DEVIATION = 0.02
 
 
+_LIKELY_REFUSED = 0.75
+"""Elsewhere than on this host, where every trial costs a machine, what the gate more likely refuses is left out."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """Flat indices: `met` by their predictions, `possible` within their intervals, both best first."""
@@ -88,6 +92,8 @@ def choose(space: Space, judged: Judged, traffic: Traffic, *, host: bool) -> Cho
     first = _best_of_each(scores, met, space, names)[:most]
     known = {names[int(space.group[flat // space.batches.size])] for flat in first}
     fresh = np.array([name not in known for name in names], dtype=np.bool_)[space.group][:, None]
+    if not host:
+        possible = possible & (_refusal_chance(space, judged) <= _LIKELY_REFUSED)[:, None]
     second = _best_of_each(scores, possible & ~met & fresh, space, names)
     return Choice(met=first, possible=second[: max(most - len(first), 2)])
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.candidates import Searched, plain, strategy_at
+from planners.candidates import Searched, strategy_at
 from planners.choose import score
+from planners.figures import shown
 from planners.judge import Limit
 from schemas.plan import Candidate, Relaxation, RuledOut, Sensitivity
 
@@ -67,7 +68,7 @@ def sensitivity_of(searched: Searched, chosen: int) -> tuple[Sensitivity, ...]:
         scores = np.where(judged.met, score(searched.space, judged, searched.traffic), np.inf)
         best = int(np.argmin(scores))
         if gain := _gain(searched, chosen, best):
-            step = f"{limit.name} {limit.asked:g} to {loosened.asked:g} {limit.unit}"
+            step = f"{limit.name} {shown(limit.asked, limit.unit)} to {shown(loosened.asked, limit.unit)}"
             found.append(Sensitivity(limit=limit.name, step=step, gain=gain))
     if more := _more_money(searched, chosen):
         found.append(more)
@@ -140,7 +141,7 @@ def _refusal(searched: Searched, relaxations: tuple[Relaxation, ...]) -> str:
     name = searched.model.name
     if relaxations:
         told = [
-            (f"{item.limit} {plain(item.needed)} {item.unit} (asked {plain(item.asked)})", item.jointly)
+            (f"{item.limit} {shown(item.needed, item.unit)} (asked {shown(item.asked, item.unit)})", item.jointly)
             for item in relaxations
         ]
         together = " and ".join(text for text, jointly in told if jointly)

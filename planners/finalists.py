@@ -3,7 +3,8 @@
 import numpy as np
 
 from planners.arrivals import Server, Simulation, poisson, simulate
-from planners.candidates import Searched, plain
+from planners.candidates import Searched
+from planners.figures import plain
 from planners.performance.sources import Layout
 from planners.performance.steps import step_functions
 from schemas.plan import Candidate

@@ -42,6 +42,12 @@ def _is_gpu(plan: Strategy) -> bool:
     return any(item.key == plan.accelerator and item.kind is AcceleratorKind.GPU for item in hardware())
 
 
+def _offloads(plan: Strategy) -> bool:
+    """Whether there is anything beside the processor to run layers on."""
+    cpus = {item.key for item in hardware() if item.kind is AcceleratorKind.CPU}
+    return plan.accelerator not in {"host", *cpus}
+
+
 def _graph_sizes(plan: Strategy) -> list[int]:
     """1, 2, 4 and every eighth batch size up to the limit."""
     return [size for size in (1, 2, 4, *range(8, plan.max_sequences + 8, 8)) if size <= max(plan.max_sequences, 1)]
@@ -93,7 +99,7 @@ def _llama_cpp(plan: Strategy) -> list[object]:
     words += ["--ubatch-size", min(plan.batched_tokens, 512), "--cont-batching", "--metrics"]
     if plan.kv_format == "Q8_0":  # a quantised V cache needs flash attention
         words += ["--flash-attn", "on", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0"]
-    words += [] if plan.accelerator == "host" else ["--n-gpu-layers", 999]
+    words += ["--n-gpu-layers", 999] if _offloads(plan) else []
     return words
 
 

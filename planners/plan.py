@@ -54,7 +54,7 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         relaxations=relaxations,
         sensitivity=sensitivity_of(searched, picked[0]) if choice.met else (),
         assumptions=(*assumed, *_assumptions(searched, facts)),
-        steps=steps_of(mode, baseline, chosen, host=facts.on_host),
+        steps=steps_of(mode, baseline, chosen, native=searched.model.native_format, host=facts.on_host),
         handoffs=handoffs_of(mode, chosen, limit, feasible=bool(chosen), host=facts.on_host),
         launch=launch_arguments(chosen[0].strategy) if chosen else (),
         undo=undo_of(baseline, chosen),

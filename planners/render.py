@@ -1,5 +1,6 @@
 """A plan in, Markdown for people out: the verdict first."""
 
+from planners.figures import shown
 from schemas.evidence import Estimate
 from schemas.plan import Candidate, Plan
 from schemas.text import code, escape
@@ -51,13 +52,13 @@ def _conditions(plan: Plan) -> str:
 def _table(title: str, candidates: tuple[Candidate, ...], plan: Plan) -> str:
     if not candidates:
         return ""
-    shown = candidates[:_TRIALS] if title != "Frontier" else candidates
-    rows = [_row("baseline", plan.baseline)] + [_row(str(number), one) for number, one in enumerate(shown, 1)]
+    listed = candidates[:_TRIALS] if title != "Frontier" else candidates
+    rows = [_row("baseline", plan.baseline)] + [_row(str(number), one) for number, one in enumerate(listed, 1)]
     head = "| | strategy | p50 ms | p95 ms | TTFT ms | TPOT ms | requests/s | loss | $/month | $/1k | evidence |"
     rule = "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---|"
     notes = [
         f"- {number}: {safe('; '.join(one.reasons))}"
-        for number, one in (("baseline", plan.baseline), *enumerate(shown, 1))
+        for number, one in (("baseline", plan.baseline), *enumerate(listed, 1))
         if one.reasons
     ]
     body = "\n".join([head, rule, *rows])
@@ -99,8 +100,8 @@ def _percent(estimate: Estimate) -> str:
 
 def _relaxations(plan: Plan) -> str:
     rows = [
-        f"| {safe(item.limit)}{_MARK if item.jointly else ''} | {item.asked:,.10g} "
-        f"| {item.needed:,.10g} {safe(item.unit)} | {safe(item.strategy)} |"
+        f"| {safe(item.limit)}{_MARK if item.jointly else ''} | {shown(item.asked, item.unit)} "
+        f"| {shown(item.needed, item.unit)} | {safe(item.strategy)} |"
         for item in plan.relaxations
     ]
     if not rows:

@@ -14,12 +14,18 @@ _COMPRESSORS = {
     "NF4": "compress.bitsandbytes",
 }
 _LIBRARIES = {"onnxruntime": "compress.onnxruntime", "openvino": "compress.openvino"}
+_LIBRARIES |= {"tensorrt-llm": "compress.modelopt"}
 _LIBRARIES |= {"ctranslate2": "compress.ctranslate2", "neuron": "compress.neuron", "llama.cpp": "compress.gguf"}
 _WHOLE = frozenset({"BF16", "F16", "FP32"})
 
 
-def steps_of(mode: Mode, baseline: Candidate, chosen: tuple[Candidate, ...], *, host: bool) -> tuple[Step, ...]:
-    """The job, phase by phase. Elsewhere than on this host only the first choice is carried out."""
+def steps_of(
+    mode: Mode, baseline: Candidate, chosen: tuple[Candidate, ...], *, native: str, host: bool
+) -> tuple[Step, ...]:
+    """The job, phase by phase. Elsewhere than on this host only the first choice is carried out.
+
+    `native` is the format that the model is published in: nothing is compressed to it.
+    """
     tried = chosen if host else chosen[:1]
     if not tried:
         return ()
@@ -32,26 +38,26 @@ def steps_of(mode: Mode, baseline: Candidate, chosen: tuple[Candidate, ...], *, 
         )
     ]
     for candidate in tried:
-        steps += _trial(candidate.strategy)
+        steps += _trial(candidate.strategy, untouched=candidate.strategy.weight_format in {native, *_WHOLE})
     if mode is Mode.DEPLOY:
         detail = "move traffic in shares while the gate's figures hold; the baseline stays warm until the end"
         steps.append(Step(name="rollout", phase=StepKind.DEPLOYMENT, executor="deploy.rollout", detail=detail))
     return tuple(steps)
 
 
-def _trial(strategy: Strategy) -> list[Step]:
-    found = []
+def _trial(strategy: Strategy, *, untouched: bool) -> list[Step]:
+    found, form = [], strategy.weight_format
     if strategy.importance_matrix:
         detail = "run calibration text through the untouched model and keep the squared activations"
         found.append(_step("importance matrix", StepKind.OPTIMIZATION, "compress.importance_matrix", detail))
-    if strategy.weight_format not in _WHOLE:
-        tool = _LIBRARIES.get(strategy.engine) or _COMPRESSORS.get(strategy.weight_format, "compress.llmcompressor")
-        detail = f"write the weights as {strategy.weight_format}"
-        found.append(_step(f"compress {strategy.weight_format}", StepKind.OPTIMIZATION, tool, detail))
+    if not untouched:
+        tool = _LIBRARIES.get(strategy.engine) or _COMPRESSORS.get(form, "compress.llmcompressor")
+        found.append(_step(f"compress {form}", StepKind.OPTIMIZATION, tool, f"write the weights as {form}"))
+    if not untouched or strategy.kv_format != "FP16":
+        gate = "score the evaluation text against the baseline on the same tokens; the loss's upper end must be within"
+        found.append(_step(f"gate {form}", StepKind.VALIDATION, "measure.gate", f"{gate} the limit"))
     serve = f"start {strategy.label} and load-test it at the plan's workload"
-    gate = "score the evaluation text against the baseline on the same tokens; the upper end of the loss must be within"
-    found.append(_step(f"measure {strategy.weight_format}", StepKind.VALIDATION, f"serve.{strategy.engine}", serve))
-    found.append(_step(f"gate {strategy.weight_format}", StepKind.VALIDATION, "measure.gate", f"{gate} the limit"))
+    found.append(_step(f"measure {form}", StepKind.VALIDATION, f"serve.{strategy.engine}", serve))
     return found
 
 
@@ -86,6 +92,8 @@ def undo_of(baseline: Candidate, chosen: tuple[Candidate, ...]) -> str:
     """How to get back to where things were."""
     if not chosen:
         return "Nothing is changed."
+    if chosen[0].strategy == baseline.strategy:
+        return "Nothing is changed: the untouched model is the choice."
     return (
         f"Route traffic back to the baseline ({baseline.strategy.label}), which stays installed with its weights "
         "unchanged, then stop the new engine and delete its compressed weights."
