@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 import nats.errors
@@ -18,6 +19,7 @@ from schemas.error import AgentError, ErrorCode
 log = structlog.get_logger()
 REQUEST_S = 3.0
 RETRY_S = 0.5
+TELL_EVERY_S = 1.0
 
 
 class Bus:
@@ -30,6 +32,7 @@ class Bus:
         self.js: JetStreamContext = self.nc.jetstream(timeout=REQUEST_S)
         self.counts: Counter[str] = Counter()
         self.denied: list[str] = []
+        self._told = -TELL_EVERY_S
         self.closed = asyncio.Event()
         """Set once the connection has ended for good."""
         self.reconnected = asyncio.Event()
@@ -118,7 +121,9 @@ class Bus:
             log.error("nats_denied", error=text)
         elif isinstance(error, nats.errors.SlowConsumerError):
             self.counts["dropped"] += 1
-            log.error("nats_dropped", subject=error.subject)
+            if monotonic() - self._told > TELL_EVERY_S:  # a line per message would be a flood of its own
+                self._told = monotonic()
+                log.error("nats_dropped", subject=error.subject, so_far=self.counts["dropped"])
         elif isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in text.lower():
             self.refused.set()
             log.error("nats_refused", error=text)

@@ -19,13 +19,11 @@ from nats.aio.client import Client
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "wire"))
 
-from processes import AGENT, AgentProcess, effects, signal_group
+from processes import AGENT, NAMES, AgentProcess, effects, signal_group, terminal_updates
 
-from acp.subjects import Subjects
 from cli.send import request
 from executors.broker import Broker
 from schemas.error import AgentError
-from schemas.status import StatusUpdate
 
 AGENTS = 3
 SUBMIT_EVERY_S = 0.15
@@ -57,7 +55,7 @@ class Chaos:
             stop_at = monotonic() + seconds
             await asyncio.gather(self._submit(client, stop_at), self._kill(url, stop_at))
             await self._settle(client)
-            return self._judge(await self._terminal(client))
+            return self._judge(await terminal_updates(client))
         finally:
             await client.close()
             for agent in self.agents:
@@ -105,23 +103,10 @@ class Chaos:
         """Wait until the work stream is empty, within reason."""
         give_up = monotonic() + SETTLE_S
         while monotonic() < give_up:
-            info = await client.jetstream().stream_info(Subjects(AGENT).stream("work"))
+            info = await client.jetstream().stream_info(NAMES.stream("work"))
             if info.state.messages == 0:
                 return
             await asyncio.sleep(0.5)
-
-    async def _terminal(self, client: Client) -> Counter[str]:
-        """Terminal updates per job in the status stream."""
-        stream = Subjects(AGENT).stream("status")
-        updates = await client.jetstream().subscribe(f"acp.{AGENT}.status.*", stream=stream, ordered_consumer=True)
-        found: Counter[str] = Counter()
-        while True:
-            try:
-                message = await updates.next_msg(timeout=2)
-            except TimeoutError:
-                return found
-            if StatusUpdate.model_validate_json(message.data).inference_status.state.terminal:
-                found[(message.headers or {})["Acp-Job"]] += 1
 
     def _judge(self, terminal: Counter[str]) -> bool:
         lines = [line for log in self.directory.glob("agent-*.log") for line in log.read_text().splitlines()]

@@ -89,6 +89,20 @@ async def terminal_states(client: Client, job: str) -> list[JobState]:
     return [state for state in states if state.terminal]
 
 
+async def terminal_updates(client: Client) -> Counter[str]:
+    """How many terminal updates each job in the status stream has."""
+    subject, stream = f"acp.{AGENT}.status.*", NAMES.stream("status")
+    updates = await client.jetstream().subscribe(subject, stream=stream, ordered_consumer=True)
+    found: Counter[str] = Counter()
+    while True:
+        try:
+            message = await updates.next_msg(timeout=2)
+        except TimeoutError:
+            return found
+        if StatusUpdate.model_validate_json(message.data).inference_status.state.terminal:
+            found[(message.headers or {})["Acp-Job"]] += 1
+
+
 def effects(directory: Path, job: str) -> Counter[int]:
     """How often each step of a rehearsal was done."""
     log = directory / "runs" / job / "effects.log"

@@ -8,7 +8,6 @@ import orjson
 import pytest
 import rehearsal
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
 from processes import AGENT, NAMES, AgentProcess, pending, terminal_states, until
 
 from acp.bus import Bus
@@ -126,36 +125,3 @@ async def test_f13_an_answer_too_large_for_a_message_is_kept_and_referred_to(tmp
         await client.close()
 
     assert orjson.loads(answer.data or b"")["cmd"] == "CAPABILITY_MATCH"
-
-
-async def test_f08_a_flood_is_bounded_and_nothing_queued_is_lost(
-    settings: Settings, client: Client, start: Start
-) -> None:
-    """Slow answers beside a flood of requests and jobs: bounded tasks, and every accepted job ends."""
-    await client.jetstream().add_stream(StreamConfig(name="flood", subjects=["flood.none"]))
-    async with start(settings.model_copy(update={"answers_at_once": 8, "concurrent_jobs": 8})) as agent:
-        slow = {"cmd": "REHEARSE", "at_once": True, "seconds": 0.01}
-        floods = [request(client, slow, AGENT) for _ in range(200)]
-        jobs = [request(client, {"cmd": "REHEARSE", "steps": 1, "seconds": 0.01}, AGENT) for _ in range(60)]
-        busy = asyncio.gather(*floods, *jobs)
-        peak = 0
-        while not busy.done():
-            peak = max(peak, len(agent.door.answering))
-            await asyncio.sleep(0)
-        await busy
-
-        async def done() -> bool:
-            return await pending(client) == 0
-
-        await until(done, timeout=30)
-        records = await rehearsal_records(client)
-
-    assert peak <= 8
-    assert [state for state in records if state != JobState.COMPLETED] == []
-    assert len(records) == 60
-
-
-async def rehearsal_records(client: Client) -> list[JobState]:
-    """The states of all jobs in the ledger."""
-    listed = orjson.loads((await request(client, {"cmd": "LIST_JOBS", "limit": 500}, AGENT)).reply)
-    return [JobState(job["state"]) for job in listed["jobs"]]
