@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from acp import headers
 from acp.outbox import Outbox
+from acp.room import told_when_full
 from acp.subjects import Subjects
 from acp.work import Work
 from schemas.error import AgentError, ErrorCode, first_error
@@ -69,14 +70,18 @@ class Journal:
             file.unlink(missing_ok=True)
 
     def _write(self, work: Work) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
         file = self._file(work.record.job)
         part = file.with_suffix(".part")
-        with part.open("w") as out:
-            out.write(work.model_dump_json())
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
+        with told_when_full():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            try:
+                with part.open("w") as out:
+                    out.write(work.model_dump_json())
+                    out.flush()
+                    os.fsync(out.fileno())
+                part.replace(file)
+            finally:
+                part.unlink(missing_ok=True)
 
     def drop(self, job: str) -> None:
         """Forget a job that has ended."""

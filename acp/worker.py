@@ -1,7 +1,6 @@
 """Jobs from the work stream in, terminal statuses out: acknowledged last, and fenced until then."""
 
 import asyncio
-import errno
 import shutil
 from collections.abc import Coroutine
 from functools import partial
@@ -22,6 +21,7 @@ from acp.job import Job, Kit, failure
 from acp.lease import Lease
 from acp.ledger import patiently
 from acp.outbox import DeadLetter
+from acp.room import told_when_full
 from acp.routes import Routes
 from acp.streams import CONSUMER
 from acp.subjects import Subjects
@@ -156,12 +156,8 @@ class Worker:
         route = self._routes.get(work.record.cmd)
         if route is None:
             raise AgentError(ErrorCode.UNKNOWN_CMD, f"this agent does not carry out {work.record.cmd}")
-        try:
+        with told_when_full():
             return await route.work(validated(route.command, envelope), job)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise AgentError(ErrorCode.DISK_FULL, "the disk of the runs directory is full; make room") from error
 
     async def _poisonous(self, work: Work, lease: Lease, message: Msg) -> Outcome:
         """Leave a dead letter of a job that ended every attempt badly."""

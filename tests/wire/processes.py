@@ -24,12 +24,20 @@ class AgentProcess(Child):
     """One agent in a process group of its own."""
 
     def __init__(
-        self, url: str, directory: Path, name: str = "agent", arguments: tuple[str, ...] = (), **settings: object
+        self,
+        url: str,
+        directory: Path,
+        name: str = "agent",
+        arguments: tuple[str, ...] = (),
+        *,
+        within: tuple[str, ...] = (),
+        **settings: object,
     ) -> None:
+        """`within` is a command line that runs the rest of its arguments."""
         defaults = {"ack_wait_s": 1.0, "fetch_s": 0.2, "drain_s": 5.0, "handoff_s": 0.5} | settings
         env = {f"INFERWRIGHT_{key.upper()}": str(value) for key, value in defaults.items()}
         super().__init__(
-            [sys.executable, str(REHEARSAL), *arguments],
+            [*within, sys.executable, str(REHEARSAL), *arguments],
             log=directory / f"{name}.log",
             env=env
             | {"INFERWRIGHT_NATS_URLS": url, "INFERWRIGHT_RUNS_DIR": str(directory / "runs"), "PYTHONPATH": str(ROOT)},

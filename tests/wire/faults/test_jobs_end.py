@@ -1,5 +1,4 @@
 import asyncio
-import errno
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +11,6 @@ from processes import AGENT, NAMES, pending, terminal_states, until
 
 from acp.service import Service
 from acp.settings import Settings
-from acp.supervise import directory_bytes
 from cli.send import follow, request
 from schemas.error import AgentError, ErrorCode
 from schemas.status import JobState, StatusUpdate
@@ -63,33 +61,6 @@ async def test_f18_a_waiting_job_is_cancelled_at_once_and_never_starts(client: C
 
     await until(empty)
     assert await terminal_states(client, waiting) == [JobState.CANCELLED]
-
-
-async def test_f16_a_job_over_its_disk_budget_fails_and_leaves_nothing(
-    settings: Settings, client: Client, start: Start
-) -> None:
-    """disk_full, and the job's partial files are gone."""
-    async with start(settings.model_copy(update={"job_disk_bytes": 3_000_000})):
-        job = await _submit(client, steps=0, ending="fill")
-        ended = await _ended(client, job)
-
-    assert (ended.inference_status.state, ended.inference_status.error) == (JobState.FAILED, "disk_full")
-    assert directory_bytes(settings.runs_dir / job) == 0
-
-
-async def test_f16_enospc_fails_the_job_with_disk_full(
-    settings: Settings, client: Client, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The system's own ENOSPC is the same error."""
-
-    async def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("rehearsal._end", full)
-    async with start(settings):
-        ended = await _ended(client, await _submit(client, steps=0))
-
-    assert ended.inference_status.error == "disk_full"
 
 
 async def test_a_job_over_its_wall_time_fails(settings: Settings, client: Client, start: Start) -> None:
