@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from acp.credentials import check_credentials
 from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode
 
@@ -51,6 +52,7 @@ class Bus:
         Raises:
             AgentError: `unauthorized` at once for bad credentials, `broker_unavailable` after the limit.
         """
+        check_credentials(self.settings)
         connecting = asyncio.create_task(self.nc.connect(list(self.urls), **self._options()))
         refused = asyncio.create_task(self.refused.wait())
         try:
@@ -66,7 +68,9 @@ class Bus:
         with contextlib.suppress(asyncio.CancelledError):
             await connecting
         if self.refused.is_set():
-            raise AgentError(ErrorCode.UNAUTHORIZED, f"NATS refused the credentials at {', '.join(self.urls)}")
+            raise AgentError(
+                ErrorCode.UNAUTHORIZED, f"NATS refused the credentials at {', '.join(self.urls)}; check them"
+            )
         limit = self.settings.connect_limit_s
         raise AgentError(
             ErrorCode.BROKER_UNAVAILABLE, f"no NATS server answered at {', '.join(self.urls)} within {limit:g} s"

@@ -10,7 +10,6 @@ import rehearsal
 from nats.aio.client import Client
 from processes import AGENT, NAMES, AgentProcess, pending, terminal_states, until
 
-from acp.bus import Bus
 from acp.journal import Journal
 from acp.service import Service
 from acp.settings import Settings
@@ -61,19 +60,6 @@ async def test_f16_a_broker_without_room_stops_the_start(tmp_path: Path) -> None
             await rehearsal.serve(settings)
 
     assert refused.value.code is ErrorCode.DISK_FULL
-
-
-async def test_f23_bad_credentials_end_the_start_at_once(tmp_path: Path) -> None:
-    """A wrong password is an error with a clear message, not a hot loop."""
-    config = "authorization { user: a, password: right }"
-    async with Broker(tmp_path / "broker", extra=config) as broker:
-        settings = Settings(nats_urls=(broker.url,), nats_user="a", nats_password="wrong", connect_limit_s=20)  # noqa: S106
-        bus = Bus(settings, settings.nats_urls)
-        with pytest.raises(AgentError, match="NATS refused the credentials") as refused:
-            await asyncio.wait_for(bus.connect(), 5)
-
-    assert refused.value.code is ErrorCode.UNAUTHORIZED
-    assert sum(bus.counts.values()) <= 3
 
 
 async def test_f28_work_that_the_broker_lost_is_handed_to_it_again(tmp_path: Path) -> None:
