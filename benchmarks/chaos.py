@@ -43,6 +43,7 @@ class Chaos:
         self.agents: list[AgentProcess] = []
         self.accepted: dict[str, str] = {}
         self.kills: Counter[str] = Counter()
+        self.counts: dict[str, int] = {}
 
     async def run(self, seconds: float) -> bool:
         """Submit and kill for `seconds`, let it settle, count."""
@@ -84,9 +85,11 @@ class Chaos:
 
     async def _kill(self, url: str, stop_at: float) -> None:
         port = int(url.rsplit(":", 1)[1])
+        victims: list[int] = []
         while monotonic() < stop_at:
             await asyncio.sleep(self.rng.uniform(*KILL_EVERY_S))
-            victim = self.rng.randrange(AGENTS + 1)
+            victims = victims or self.rng.sample(range(AGENTS + 1), AGENTS + 1)  # a short run kills each of them too
+            victim = victims.pop()
             if victim == AGENTS:
                 self.kills["broker"] += 1
                 signal_group(self.broker.child, signal.SIGKILL)
@@ -112,7 +115,7 @@ class Chaos:
         lines = [line for log in self.directory.glob("agent-*.log") for line in log.read_text().splitlines()]
         ended = Counter(json.loads(line)["job"] for line in lines if '"job_ended"' in line)
         jobs = set(self.accepted.values())
-        counts = {
+        self.counts = counts = {
             "requests accepted": len(self.accepted),
             "jobs": len(jobs),
             "jobs with exactly one terminal status": sum(terminal[job] == 1 for job in jobs),
@@ -125,8 +128,6 @@ class Chaos:
             "kills of agents": self.kills["agent"],
             "kills of the broker": self.kills["broker"],
         }
-        for name, count in counts.items():
-            print(f"{count:6d}  {name}")
         once = counts["jobs with exactly one terminal status"]
         return once == len(jobs) == len(self.accepted) and all(count == 1 for count in ended.values())
 
@@ -140,7 +141,10 @@ def main() -> int:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as directory:
-        held = asyncio.run(Chaos(Path(directory), random.Random(seed)).run(minutes * 60))  # noqa: S311 - no secret
+        chaos = Chaos(Path(directory), random.Random(seed))  # noqa: S311 - no secret
+        held = asyncio.run(chaos.run(minutes * 60))
+    for name, count in chaos.counts.items():
+        print(f"{count:6d}  {name}")
     print("held" if held else "BROKEN")
     return 0 if held else 1
 
