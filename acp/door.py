@@ -103,7 +103,7 @@ class Door:
         verified = self._subjects.sender(message.subject)
         sender = Sender(name=verified, verified=True) if verified else ANYBODY
         try:
-            reply = await self._intake.receive(envelope, message.data, head, sender)
+            reply = await self._intake.receive(envelope, head, sender)
         except Crashed as crash:
             reply = crash.reply
         except asyncio.CancelledError:

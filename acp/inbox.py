@@ -64,7 +64,7 @@ class Inbox:
         envelope = self._intake.classify(message.data, head)
         try:
             async with asyncio.timeout(self._bus.settings.answer_s):
-                reply = await self._intake.receive(envelope, message.data, head, sender)
+                reply = await self._intake.receive(envelope, head, sender)
         except TimeoutError:
             reply = timed_out(self._bus.settings.answer_s)
         except Crashed as crash:
