@@ -29,7 +29,7 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._accepting: set[str] = set()
+        self._accepting: dict[str, asyncio.Event] = {}
         self.withdrawn = asyncio.Event()
         """Set when an acceptance was given up that the broker may have heard of; whoever waits for it clears it."""
 
@@ -42,7 +42,7 @@ class Journal:
         request will find again.
         """
         job = work.record.job
-        self._accepting.add(job)
+        settled = self._accepting[job] = asyncio.Event()
         try:
             await self._keep(work)
             yield
@@ -51,7 +51,18 @@ class Journal:
             self._give_up(job, doubtful=not refused and work.came_with.identity is None)
             raise
         finally:
-            self._accepting.discard(job)
+            self._accepting.pop(job, None)
+            settled.set()
+
+    async def may_start(self, job: str) -> bool:
+        """Whether its sender is not told, now or in a moment, that there is no such job: work may arrive before that.
+
+        Known only of what is accepted on this machine; elsewhere a job that was withdrawn is cancelled as it runs.
+        """
+        settled = self._accepting.get(job)
+        if settled is not None:
+            await settled.wait()
+        return not self._file(job).with_suffix(".withdrawn").exists()
 
     async def _keep(self, work: Work) -> None:
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, work))

@@ -102,6 +102,9 @@ class Worker:
     async def _run(self, work: Work, message: Msg) -> None:
         """One delivery of one job, up to its acknowledgement or its hand-over to the next delivery."""
         structlog.contextvars.bind_contextvars(job=work.record.job, trace=work.record.trace.split("-")[1])
+        if not await self._kit.journal.may_start(work.record.job):
+            await message.nak(delay=PAUSE_S)  # the resender ends it, and this message leaves with the next delivery
+            return
         await self._kit.ledger.create(work.record)
         lease = await Lease.take(self._kit.ledger, work.record.job, self.name, message.metadata.sequence.stream)
         if lease.record.state.terminal:
