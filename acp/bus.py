@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 import nats.errors
@@ -12,12 +13,14 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from acp.credentials import check_credentials
 from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode
 
 log = structlog.get_logger()
 REQUEST_S = 3.0
 RETRY_S = 0.5
+TELL_EVERY_S = 1.0
 
 
 class Bus:
@@ -30,6 +33,7 @@ class Bus:
         self.js: JetStreamContext = self.nc.jetstream(timeout=REQUEST_S)
         self.counts: Counter[str] = Counter()
         self.denied: list[str] = []
+        self._told = -TELL_EVERY_S
         self.closed = asyncio.Event()
         """Set once the connection has ended for good."""
         self.reconnected = asyncio.Event()
@@ -48,6 +52,7 @@ class Bus:
         Raises:
             AgentError: `unauthorized` at once for bad credentials, `broker_unavailable` after the limit.
         """
+        check_credentials(self.settings)
         connecting = asyncio.create_task(self.nc.connect(list(self.urls), **self._options()))
         refused = asyncio.create_task(self.refused.wait())
         try:
@@ -63,7 +68,9 @@ class Bus:
         with contextlib.suppress(asyncio.CancelledError):
             await connecting
         if self.refused.is_set():
-            raise AgentError(ErrorCode.UNAUTHORIZED, f"NATS refused the credentials at {', '.join(self.urls)}")
+            raise AgentError(
+                ErrorCode.UNAUTHORIZED, f"NATS refused the credentials at {', '.join(self.urls)}; check them"
+            )
         limit = self.settings.connect_limit_s
         raise AgentError(
             ErrorCode.BROKER_UNAVAILABLE, f"no NATS server answered at {', '.join(self.urls)} within {limit:g} s"
@@ -118,7 +125,9 @@ class Bus:
             log.error("nats_denied", error=text)
         elif isinstance(error, nats.errors.SlowConsumerError):
             self.counts["dropped"] += 1
-            log.error("nats_dropped", subject=error.subject)
+            if monotonic() - self._told > TELL_EVERY_S:  # a line per message would be a flood of its own
+                self._told = monotonic()
+                log.error("nats_dropped", subject=error.subject, so_far=self.counts["dropped"])
         elif isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in text.lower():
             self.refused.set()
             log.error("nats_refused", error=text)

@@ -1,12 +1,18 @@
 """Bytes in, a dict of plain JSON out, within limits; the only place that touches a body nobody has checked."""
 
 import re
+import sys
 import zlib
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
 from schemas.error import AgentError, ErrorCode
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 BODY_BYTES: Final = 256 * 1024
 STRING_BYTES: Final = 64 * 1024
@@ -19,10 +25,22 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _LONG_DIGITS = re.compile(rb"\d{19}")
 _GZIP: Final = zlib.MAX_WBITS | 16
+_WINDOW_LOG: Final = 23
+"""8 MiB, what every zstd decoder should manage (RFC 8878, 3.1.1.1.2): the window is memory that a sender asks for."""
+
+
+class _Unpacker(Protocol):
+    """What the libraries of both encodings offer."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 def decode(raw: bytes, encoding: str | None = None) -> dict[str, Any]:
-    """The JSON object in `raw`, inflated first where `encoding` says gzip.
+    """The JSON object in `raw`, inflated first where `encoding` says gzip or zstd.
 
     Raises:
         AgentError: `too_large` over the size limit, `invalid_json` for everything else that is not acceptable.
@@ -63,17 +81,24 @@ def inflate(raw: bytes, encoding: str | None) -> bytes:
     Raises:
         AgentError: `invalid_json` for another encoding or broken data, `too_large` beyond the limit.
     """
-    if encoding != "gzip":
-        raise AgentError(ErrorCode.INVALID_JSON, f"Content-Encoding {encoding!r} is not known; send gzip or none")
-    unpacker = zlib.decompressobj(_GZIP)
+    unpacker: _Unpacker
+    match encoding:
+        case "gzip":
+            unpacker = zlib.decompressobj(_GZIP)
+        case "zstd":
+            unpacker = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
+        case _:
+            detail = f"Content-Encoding {encoding!r} is not known; send gzip, zstd or none"
+            raise AgentError(ErrorCode.INVALID_JSON, detail)
     try:
         plain = unpacker.decompress(raw, BODY_BYTES + 1)
-    except zlib.error as error:
-        raise AgentError(ErrorCode.INVALID_JSON, f"not gzip: {error}") from error
+    except (zlib.error, zstd.ZstdError) as error:
+        raise AgentError(ErrorCode.INVALID_JSON, f"not {encoding}: {error}"[:200]) from error
     if len(plain) > BODY_BYTES:
         raise AgentError(ErrorCode.TOO_LARGE, f"the body inflates to more than {BODY_BYTES} bytes")
-    if not unpacker.eof:
-        raise AgentError(ErrorCode.INVALID_JSON, "the gzip data is cut short")
+    if not unpacker.eof or unpacker.unused_data:
+        wrong = "goes on after its end" if unpacker.eof else "is cut short"
+        raise AgentError(ErrorCode.INVALID_JSON, f"the {encoding} data {wrong}")
     return plain
 
 

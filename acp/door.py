@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from importlib.metadata import version
 from time import monotonic
 
@@ -9,8 +10,8 @@ import structlog
 from nats.aio.msg import Msg
 from nats.micro import add_service
 from nats.micro.request import Request
+from nats.micro.service import EndpointStats, ServiceConfig
 from nats.micro.service import Service as Micro
-from nats.micro.service import ServiceConfig
 
 from acp import headers
 from acp.bus import Bus
@@ -24,6 +25,8 @@ from acp.subjects import Subjects
 from schemas.job import ANYBODY, Sender
 
 log = structlog.get_logger()
+PENDING_BYTES = 16 * 1024**2
+"""Requests that wait to be looked at (the library has 128 MiB); what comes beyond is dropped, counted and reported."""
 
 
 class Door:
@@ -36,6 +39,8 @@ class Door:
         self._intake = intake
         self._free = asyncio.Semaphore(bus.settings.answers_at_once)
         self._micro: Micro | None = None
+        self._errors: Counter[str] = Counter()
+        self._last_error: dict[str, str] = {}
         self.answering: dict[asyncio.Task[None], float] = {}
         """Open answers, with when each began."""
 
@@ -46,11 +51,20 @@ class Door:
             version=version("inferwright"),
             description="Makes self-hosted language models faster and cheaper without making them worse",
             metadata={"protocol": "Agent Coordination Protocol", "commands": ",".join(self._intake.routes)},
+            stats_handler=self._statistics,
         )
         self._micro = await add_service(self._bus.nc, config)
         for name, subject in (("cmd", self._subjects.command), ("cmd-verified", self._subjects.command_verified)):
             await self._micro.add_endpoint(name=name, subject=subject, handler=self._request)
+        for endpoint in self._micro._endpoints:  # noqa: SLF001 - micro endpoints have no public way to bound their queue
+            endpoint._subscription._pending_bytes_limit = PENDING_BYTES  # noqa: SLF001
         await self._bus.nc.flush()
+
+    def _statistics(self, endpoint: EndpointStats) -> dict[str, int]:
+        """Fill in the error replies, which go out after the library's handler has returned; and what it cannot know."""
+        endpoint.num_errors += self._errors[endpoint.subject]
+        endpoint.last_error = self._last_error.get(endpoint.subject, endpoint.last_error)
+        return {"answering": len(self.answering), "dropped": self._bus.counts["dropped"]}
 
     async def close(self) -> None:
         """Listen no more; open answers go on."""
@@ -89,13 +103,17 @@ class Door:
         verified = self._subjects.sender(message.subject)
         sender = Sender(name=verified, verified=True) if verified else ANYBODY
         try:
-            reply = await self._intake.receive(envelope, message.data, head, sender)
+            reply = await self._intake.receive(envelope, head, sender)
         except Crashed as crash:
             reply = crash.reply
         except asyncio.CancelledError:
             reply = timed_out(self._settings.answer_s)
         if reply is None:
             return
+        if reply.error is not None:
+            endpoint = self._subjects.command_verified if verified else self._subjects.command
+            self._errors[endpoint] += 1
+            self._last_error[endpoint] = f"{reply.status}:{reply.error}"
         reply = await fit(self._bus, reply)
         if replyable(message.reply):
             await self._bus.nc.publish(message.reply, reply.body, headers=self._headers(reply, head))

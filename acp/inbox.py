@@ -24,6 +24,8 @@ from schemas.job import ANYBODY, Sender
 log = structlog.get_logger()
 BATCH = 16
 PAUSE_S = 1.0
+AGAIN = (ErrorCode.QUEUE_FULL, ErrorCode.BROKER_UNAVAILABLE)
+"""What passes: nobody waits at this door, so the message does. And nobody is told of an error whose job still comes."""
 
 
 class Inbox:
@@ -64,15 +66,13 @@ class Inbox:
         envelope = self._intake.classify(message.data, head)
         try:
             async with asyncio.timeout(self._bus.settings.answer_s):
-                reply = await self._intake.receive(envelope, message.data, head, sender)
-        except TimeoutError:
-            reply = timed_out(self._bus.settings.answer_s)
-        except Crashed as crash:
+                reply = await self._intake.receive(envelope, head, sender)
+        except (TimeoutError, Crashed) as error:
             if message.metadata.num_delivered < self._bus.settings.attempts:
                 await message.nak(delay=PAUSE_S * message.metadata.num_delivered)
                 return
-            reply = crash.reply
-        if reply is not None and reply.error is ErrorCode.QUEUE_FULL:
+            reply = error.reply if isinstance(error, Crashed) else timed_out(self._bus.settings.answer_s)
+        if reply is not None and reply.error in AGAIN:
             await message.nak(delay=PAUSE_S)
             return
         if reply is not None:

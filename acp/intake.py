@@ -6,13 +6,14 @@ from collections.abc import Mapping
 import structlog
 from pydantic import ValidationError
 
-from acp import headers
+from acp import codec, headers
 from acp.acceptance import Acceptance
 from acp.delegation import admit
 from acp.envelope import Envelope, Kind, classify
 from acp.headers import Headers
 from acp.ledger import Ledger
 from acp.outbox import DeadLetter, Outbox
+from acp.progress import progress
 from acp.reply import Reply, accepted, answered, failed
 from acp.routes import Routes
 from acp.settings import Settings
@@ -57,14 +58,14 @@ class Intake:
         route = self.routes.get(envelope.cmd or "")
         return route is not None and route.instant
 
-    async def receive(self, envelope: Envelope, raw: bytes, head: Headers, sender: Sender) -> Reply | None:
+    async def receive(self, envelope: Envelope, head: Headers, sender: Sender) -> Reply | None:
         """The reply to one classified message; None to a status, which is never answered.
 
         Raises:
             Crashed: where a handler failed unexpectedly.
         """
         if envelope.kind is Kind.STATUS:
-            await self._keep_status(envelope, raw, head, sender)
+            await self._keep_status(envelope, head, sender)
             return None
         try:
             return await self._command(envelope, head, sender)
@@ -104,14 +105,18 @@ class Intake:
         text = route.markdown(answer) if command.respond_format is RespondFormat.MARKDOWN else None
         return answered(answer, command.respond_format, text)
 
-    async def _keep_status(self, envelope: Envelope, raw: bytes, head: Headers, sender: Sender) -> None:
-        """Keep a peer's status where it names one of our jobs; others are only counted."""
+    async def _keep_status(self, envelope: Envelope, head: Headers, sender: Sender) -> None:
+        """Keep a peer's status, with what it says of the peer's work, where it names a job of ours."""
         job = head.job
         if job is None or await self._ledger.find(job) is None:
             return
-        body = raw.decode(errors="replace")
-        claimed = sender if sender.verified else Sender(name=head.claimed or sender.name)
-        await self._ledger.keep_peer_status(job, PeerStatus(sender=claimed, hash=envelope.hash or "", body=body))
+        status = PeerStatus(
+            sender=sender if sender.verified else Sender(name=head.claimed or sender.name),
+            hash=envelope.hash or "",
+            body=codec.encode(envelope.body).decode(),
+            progress=progress(envelope.body),
+        )
+        await self._ledger.keep_peer_status(job, status)
 
 
 def validated(command: type[Command], envelope: Envelope) -> Command:

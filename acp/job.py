@@ -13,7 +13,7 @@ from acp.delegation import Delegation
 from acp.headers import Headers
 from acp.journal import Journal
 from acp.lease import Lease
-from acp.ledger import Ledger
+from acp.ledger import HANDOFF, STEP, Ledger
 from acp.outbox import Outbox, encoded
 from schemas.delegation import Handoff, HandoffOutcome
 from schemas.error import AgentError, ErrorCode
@@ -62,19 +62,19 @@ class Job:
         await self._outbox.status_again(self._lease.record)
         self._published.update(await self._outbox.updates(self.job))
 
-    async def step(self, name: str, result: type[R], work: Callable[[], Awaitable[R]]) -> R:
+    async def step(self, name: str, result: type[R], work: Callable[[], Awaitable[R]], kind: str = STEP) -> R:
         """The result of a step: from the journal, or by doing `work` and journaling.
 
         Raises:
             AgentError: `lease_lost`; whatever `work` raises.
         """
         await self._lease.check()
-        journaled = await self._ledger.journaled(self.job, name)
+        journaled = await self._ledger.journaled(self.job, name, kind)
         if journaled is None:
             self.touched = monotonic()
             done = await work()
             await self._lease.check()
-            journaled = await self._ledger.journal(self.job, name, done.model_dump_json().encode())
+            journaled = await self._ledger.journal(self.job, name, done.model_dump_json().encode(), kind)
         self.touched = monotonic()
         return result.model_validate_json(journaled)
 
@@ -93,12 +93,12 @@ class Job:
 
     async def hand_off(self, handoff: Handoff) -> HandoffOutcome:
         """Ask a peer once, bounded in time; a restarted job finds the answer in its journal."""
-        name = f"handoff-{handoff.to_agent}-{handoff.component}"
+        name = f"{handoff.to_agent}-{handoff.component}"
 
         async def ask() -> HandoffOutcome:
             return await self._delegation.ask(handoff, self.job, self._lease.record.trace, self._came_with)
 
-        return await self.step(name, HandoffOutcome, ask)
+        return await self.step(name, HandoffOutcome, ask, HANDOFF)
 
     async def finish(self, outcome: Outcome) -> JobRecord:
         """Reach the terminal state: exactly one caller, over all agents, gets to write it."""

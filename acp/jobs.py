@@ -3,18 +3,20 @@
 from acp.job import concluded
 from acp.ledger import Ledger
 from acp.outbox import Outbox
+from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode
-from schemas.job import JobList, JobRecord, JobSummary, Outcome, Sender
+from schemas.job import HandedOff, JobList, JobRecord, JobSummary, Outcome, Sender
 from schemas.status import JobState
 
 
 class Jobs:
     """What handlers may ask about and do to jobs."""
 
-    def __init__(self, ledger: Ledger, outbox: Outbox, operators: tuple[str, ...]) -> None:
+    def __init__(self, ledger: Ledger, outbox: Outbox, settings: Settings) -> None:
         self._ledger = ledger
+        self._aliases = settings.peers
         self._outbox = outbox
-        self._operators = operators
+        self._operators = settings.operators
 
     async def summary(self, job: str) -> JobSummary:
         """One job.
@@ -23,7 +25,12 @@ class Jobs:
             AgentError: `unknown_job`.
         """
         entry = await self._ledger.get(job)
-        return JobSummary.of(entry.record, await self._ledger.peer_statuses(job))
+        peers = await self._ledger.peer_statuses(job)
+        handoffs = [
+            HandedOff.of(outcome, peers, self._aliases.get(outcome.handoff.to_agent, outcome.handoff.to_agent))
+            for outcome in await self._ledger.handoffs(job)
+        ]
+        return JobSummary.of(entry.record, peers, tuple(handoffs))
 
     async def list(self, limit: int, state: JobState | None = None) -> JobList:
         """The newest `limit` jobs, of one state where one is given."""

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from acp import headers
 from acp.outbox import Outbox
+from acp.room import told_when_full
 from acp.subjects import Subjects
 from acp.work import Work
 from schemas.error import AgentError, ErrorCode, first_error
@@ -28,7 +29,7 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._accepting: set[str] = set()
+        self._accepting: dict[str, asyncio.Event] = {}
         self.withdrawn = asyncio.Event()
         """Set when an acceptance was given up that the broker may have heard of; whoever waits for it clears it."""
 
@@ -41,7 +42,7 @@ class Journal:
         request will find again.
         """
         job = work.record.job
-        self._accepting.add(job)
+        settled = self._accepting[job] = asyncio.Event()
         try:
             await self._keep(work)
             yield
@@ -50,7 +51,18 @@ class Journal:
             self._give_up(job, doubtful=not refused and work.came_with.identity is None)
             raise
         finally:
-            self._accepting.discard(job)
+            self._accepting.pop(job, None)
+            settled.set()
+
+    async def may_start(self, job: str) -> bool:
+        """Whether its sender is not told, now or in a moment, that there is no such job: work may arrive before that.
+
+        Known only of what is accepted on this machine; elsewhere a job that was withdrawn is cancelled as it runs.
+        """
+        settled = self._accepting.get(job)
+        if settled is not None:
+            await settled.wait()
+        return not self._file(job).with_suffix(".withdrawn").exists()
 
     async def _keep(self, work: Work) -> None:
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, work))
@@ -69,14 +81,18 @@ class Journal:
             file.unlink(missing_ok=True)
 
     def _write(self, work: Work) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
         file = self._file(work.record.job)
         part = file.with_suffix(".part")
-        with part.open("w") as out:
-            out.write(work.model_dump_json())
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
+        with told_when_full():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            try:
+                with part.open("w") as out:
+                    out.write(work.model_dump_json())
+                    out.flush()
+                    os.fsync(out.fileno())
+                part.replace(file)
+            finally:
+                part.unlink(missing_ok=True)
 
     def drop(self, job: str) -> None:
         """Forget a job that has ended."""

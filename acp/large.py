@@ -31,7 +31,9 @@ async def fit(bus: Bus, reply: Reply) -> Reply:
     try:
         store = await bus.js.object_store(bucket)
     except NotFoundError:
-        store = await bus.js.create_object_store(bucket, config=None, ttl=bus.settings.keep_s)
+        store = await bus.js.create_object_store(
+            bucket, config=None, ttl=bus.settings.keep_s, replicas=bus.settings.replicas
+        )
     name = sha256(reply.body).hexdigest()
     await store.put(name, reply.body)
     kept = Kept(object_store=bucket, name=name, bytes=len(reply.body))

@@ -12,12 +12,16 @@ import structlog
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError, ServiceUnavailableError
 from nats.js.kv import KeyValue
 
+from schemas.delegation import HandoffOutcome
 from schemas.error import AgentError, ErrorCode
 from schemas.job import JobRecord, PeerStatus
 
 log = structlog.get_logger()
 T = TypeVar("T")
 RETRY_S = 0.5
+STEP = "step"
+HANDOFF = "handoff"
+"""A step that asks a peer, kept apart so that a job's hand-offs can be read without its other steps."""
 AWAY = (
     TimeoutError,
     nats.errors.NoRespondersError,
@@ -66,7 +70,7 @@ class Conflict(Exception):  # noqa: N818 - an event of optimistic concurrency, n
 
 
 class Ledger:
-    """The one place where jobs live. Keys: `<job>.state`, `<job>.outcome`, `<job>.step.<name>`, `<job>.peer.<n>`."""
+    """The place where jobs live. Keys: `<job>.state`, `.outcome`, `.step.<name>`, `.handoff.<name>`, `.peer.<n>`."""
 
     def __init__(self, bucket: KeyValue, patience_s: float) -> None:
         self._bucket = bucket
@@ -120,14 +124,14 @@ class Ledger:
         """Every job, oldest first."""
         return [JobRecord.model_validate_json(value) async for value in self._values("*.state")]
 
-    async def journaled(self, job: str, step: str) -> bytes | None:
+    async def journaled(self, job: str, step: str, kind: str = STEP) -> bytes | None:
         """A step's result, None where it has not finished."""
-        found = await self._read(_key(job, "step", step))
+        found = await self._read(_key(job, kind, step))
         return found[0] if found else None
 
-    async def journal(self, job: str, step: str, result: bytes) -> bytes:
+    async def journal(self, job: str, step: str, result: bytes, kind: str = STEP) -> bytes:
         """Keep a step's result; the first one kept stays and is what comes back."""
-        return await self._keep(_key(job, "step", step), result)
+        return await self._keep(_key(job, kind, step), result)
 
     async def outcome(self, job: str) -> bytes | None:
         """What the job came to, as JSON."""
@@ -140,13 +144,19 @@ class Ledger:
 
     async def keep_peer_status(self, job: str, status: PeerStatus) -> None:
         """Keep what a peer said about a job; one per peer and label."""
-        key = _key(job, "peer", f"{status.sender.name}-{status.hash}")
+        known = "vouched" if status.sender.verified else "claimed"  # so that a claim replaces no vouched word
+        key = _key(job, "peer", f"{known}-{status.sender.name}-{status.hash}")
         await patiently(lambda: self._bucket.put(key, status.model_dump_json().encode()), self._patience_s)
 
     async def peer_statuses(self, job: str) -> tuple[PeerStatus, ...]:
         """What peers said about a job."""
         found = self._values(f"{_key(job, 'peer')}.*")
         return tuple([PeerStatus.model_validate_json(value) async for value in found])
+
+    async def handoffs(self, job: str) -> tuple[HandoffOutcome, ...]:
+        """What a job handed to peers, with their first answers."""
+        found = self._values(f"{_key(job, HANDOFF)}.*")
+        return tuple([HandoffOutcome.model_validate_json(value) async for value in found])
 
     async def _values(self, keys: str) -> AsyncGenerator[bytes]:
         """What is kept now under the keys that match, oldest first."""

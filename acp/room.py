@@ -1,6 +1,9 @@
 """Whether there is disk enough to take on more work."""
 
+import contextlib
+import errno
 import shutil
+from collections.abc import Iterator
 
 from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode
@@ -18,3 +21,18 @@ def check_room(settings: Settings) -> None:
         raise AgentError(
             ErrorCode.DISK_FULL, f"{free} bytes are free under runs_dir, {settings.min_free_bytes} are needed"
         )
+
+
+@contextlib.contextmanager
+def told_when_full() -> Iterator[None]:
+    """Let the system's own word for a full disk come out as this agent's.
+
+    Raises:
+        AgentError: `disk_full` in place of ENOSPC.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise AgentError(ErrorCode.DISK_FULL, "the disk of the runs directory is full; make room") from error

@@ -49,7 +49,7 @@ class Backend:
         bucket = await streams.prepare(bus.js, bus.settings)
         ledger, outbox = Ledger(bucket, bus.settings.broker_patience_s), Outbox(bus, subjects)
         kit = Kit(ledger, outbox, Delegation(bus), Journal(bus.settings.runs_dir / "accepted"))
-        return cls(bus, kit, Jobs(ledger, outbox, bus.settings.operators))
+        return cls(bus, kit, Jobs(ledger, outbox, bus.settings))
 
     def intake(self, routes: Routes) -> Intake:
         """The way of a message, whichever door it comes in at."""

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     keep_s: PositiveFloat = 30 * 86400.0
     """How long statuses and ended jobs are kept."""
     dedupe_s: PositiveFloat = 3600.0
+    replicas: int = Field(default=1, ge=1, le=5)
+    """How many servers of a cluster hold each stream, the ledger and large answers; 3 outlives the loss of one."""
     stream_bytes: PositiveInt = 256 * 1024**2
     """Size of each stream; when the work stream is full, commands are refused with `queue_full`."""
 

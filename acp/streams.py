@@ -61,6 +61,7 @@ def _streams(names: Subjects, settings: Settings) -> tuple[StreamConfig, ...]:
         storage=StorageType.FILE,
         duplicate_window=min(settings.dedupe_s, settings.keep_s),
         max_bytes=settings.stream_bytes,
+        num_replicas=settings.replicas,
     )
     queue = replace(common, retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW)
     archive = replace(common, retention=RetentionPolicy.LIMITS, max_age=settings.keep_s)
@@ -89,7 +90,11 @@ async def _ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:
 
 async def _ensure_bucket(js: JetStreamContext, names: Subjects, settings: Settings) -> KeyValue:
     try:
-        return await js.key_value(names.bucket)
+        bucket = await js.key_value(names.bucket)
+        kept = (await js.stream_info(f"KV_{names.bucket}")).config
+        if kept.num_replicas != settings.replicas:
+            await js.update_stream(replace(kept, num_replicas=settings.replicas))
     except NotFoundError:
-        config = KeyValueConfig(bucket=names.bucket, ttl=settings.keep_s)
+        config = KeyValueConfig(bucket=names.bucket, ttl=settings.keep_s, replicas=settings.replicas)
         return await js.create_key_value(config)
+    return bucket

@@ -1,7 +1,6 @@
 """Jobs from the work stream in, terminal statuses out: acknowledged last, and fenced until then."""
 
 import asyncio
-import errno
 import shutil
 from collections.abc import Coroutine
 from functools import partial
@@ -22,6 +21,7 @@ from acp.job import Job, Kit, failure
 from acp.lease import Lease
 from acp.ledger import patiently
 from acp.outbox import DeadLetter
+from acp.room import told_when_full
 from acp.routes import Routes
 from acp.streams import CONSUMER
 from acp.subjects import Subjects
@@ -102,6 +102,9 @@ class Worker:
     async def _run(self, work: Work, message: Msg) -> None:
         """One delivery of one job, up to its acknowledgement or its hand-over to the next delivery."""
         structlog.contextvars.bind_contextvars(job=work.record.job, trace=work.record.trace.split("-")[1])
+        if not await self._kit.journal.may_start(work.record.job):
+            await message.nak(delay=PAUSE_S)  # the resender ends it, and this message leaves with the next delivery
+            return
         await self._kit.ledger.create(work.record)
         lease = await Lease.take(self._kit.ledger, work.record.job, self.name, message.metadata.sequence.stream)
         if lease.record.state.terminal:
@@ -156,12 +159,8 @@ class Worker:
         route = self._routes.get(work.record.cmd)
         if route is None:
             raise AgentError(ErrorCode.UNKNOWN_CMD, f"this agent does not carry out {work.record.cmd}")
-        try:
+        with told_when_full():
             return await route.work(validated(route.command, envelope), job)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise AgentError(ErrorCode.DISK_FULL, "the disk of the runs directory is full; make room") from error
 
     async def _poisonous(self, work: Work, lease: Lease, message: Msg) -> Outcome:
         """Leave a dead letter of a job that ended every attempt badly."""

@@ -19,13 +19,11 @@ from nats.aio.client import Client
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "wire"))
 
-from processes import AGENT, AgentProcess, effects, signal_group
+from processes import AGENT, NAMES, AgentProcess, effects, signal_group, terminal_updates
 
-from acp.subjects import Subjects
 from cli.send import request
 from executors.broker import Broker
 from schemas.error import AgentError
-from schemas.status import StatusUpdate
 
 AGENTS = 3
 SUBMIT_EVERY_S = 0.15
@@ -45,6 +43,7 @@ class Chaos:
         self.agents: list[AgentProcess] = []
         self.accepted: dict[str, str] = {}
         self.kills: Counter[str] = Counter()
+        self.counts: dict[str, int] = {}
 
     async def run(self, seconds: float) -> bool:
         """Submit and kill for `seconds`, let it settle, count."""
@@ -57,7 +56,7 @@ class Chaos:
             stop_at = monotonic() + seconds
             await asyncio.gather(self._submit(client, stop_at), self._kill(url, stop_at))
             await self._settle(client)
-            return self._judge(await self._terminal(client))
+            return self._judge(await terminal_updates(client))
         finally:
             await client.close()
             for agent in self.agents:
@@ -86,9 +85,11 @@ class Chaos:
 
     async def _kill(self, url: str, stop_at: float) -> None:
         port = int(url.rsplit(":", 1)[1])
+        victims: list[int] = []
         while monotonic() < stop_at:
             await asyncio.sleep(self.rng.uniform(*KILL_EVERY_S))
-            victim = self.rng.randrange(AGENTS + 1)
+            victims = victims or self.rng.sample(range(AGENTS + 1), AGENTS + 1)  # a short run kills each of them too
+            victim = victims.pop()
             if victim == AGENTS:
                 self.kills["broker"] += 1
                 signal_group(self.broker.child, signal.SIGKILL)
@@ -105,29 +106,16 @@ class Chaos:
         """Wait until the work stream is empty, within reason."""
         give_up = monotonic() + SETTLE_S
         while monotonic() < give_up:
-            info = await client.jetstream().stream_info(Subjects(AGENT).stream("work"))
+            info = await client.jetstream().stream_info(NAMES.stream("work"))
             if info.state.messages == 0:
                 return
             await asyncio.sleep(0.5)
-
-    async def _terminal(self, client: Client) -> Counter[str]:
-        """Terminal updates per job in the status stream."""
-        stream = Subjects(AGENT).stream("status")
-        updates = await client.jetstream().subscribe(f"acp.{AGENT}.status.*", stream=stream, ordered_consumer=True)
-        found: Counter[str] = Counter()
-        while True:
-            try:
-                message = await updates.next_msg(timeout=2)
-            except TimeoutError:
-                return found
-            if StatusUpdate.model_validate_json(message.data).inference_status.state.terminal:
-                found[(message.headers or {})["Acp-Job"]] += 1
 
     def _judge(self, terminal: Counter[str]) -> bool:
         lines = [line for log in self.directory.glob("agent-*.log") for line in log.read_text().splitlines()]
         ended = Counter(json.loads(line)["job"] for line in lines if '"job_ended"' in line)
         jobs = set(self.accepted.values())
-        counts = {
+        self.counts = counts = {
             "requests accepted": len(self.accepted),
             "jobs": len(jobs),
             "jobs with exactly one terminal status": sum(terminal[job] == 1 for job in jobs),
@@ -140,8 +128,6 @@ class Chaos:
             "kills of agents": self.kills["agent"],
             "kills of the broker": self.kills["broker"],
         }
-        for name, count in counts.items():
-            print(f"{count:6d}  {name}")
         once = counts["jobs with exactly one terminal status"]
         return once == len(jobs) == len(self.accepted) and all(count == 1 for count in ended.values())
 
@@ -155,7 +141,10 @@ def main() -> int:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as directory:
-        held = asyncio.run(Chaos(Path(directory), random.Random(seed)).run(minutes * 60))  # noqa: S311 - no secret
+        chaos = Chaos(Path(directory), random.Random(seed))  # noqa: S311 - no secret
+        held = asyncio.run(chaos.run(minutes * 60))
+    for name, count in chaos.counts.items():
+        print(f"{count:6d}  {name}")
     print("held" if held else "BROKEN")
     return 0 if held else 1
 

@@ -3,6 +3,7 @@
 Usage: python benchmarks/fuzz.py [PAYLOADS] [SEED].
 """
 
+import gzip
 import random
 import sys
 from collections import Counter
@@ -12,6 +13,11 @@ from acp.envelope import Kind, classify
 from acp.intake import validated
 from handlers.registry import discover
 from schemas.error import AgentError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 OPTIMIZE = (
     b'{"cmd":"OPTIMIZE_INFERENCE","model":"llama-3-70b","current_perf":{"latency_p95":2500,"throughput":10},'
@@ -47,6 +53,17 @@ def mutate(rng: random.Random) -> bytes:
     return bytes(body)
 
 
+def packed(rng: random.Random, body: bytes) -> tuple[bytes, str | None]:
+    """Now and then packed, and now and then damaged after that or said to be what it is not."""
+    encoding = rng.choice((None,) * 16 + ("gzip", "zstd", "zstd", "br"))
+    packers = {"gzip": gzip.compress, "zstd": zstd.compress}
+    if encoding not in packers or rng.randrange(8) == 0:
+        return body, encoding
+    body = packers[encoding](body)
+    at = rng.randrange(len(body))
+    return (body if rng.randrange(2) else body[:at] + rng.randbytes(1) + body[at + 1 :]), encoding
+
+
 def main() -> None:
     """Print the counts; any exception but the typed ones ends the run."""
     payloads = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
@@ -55,7 +72,8 @@ def main() -> None:
     counts: Counter[str] = Counter()
     started = perf_counter()
     for _ in range(payloads):
-        envelope = classify(mutate(rng))
+        body, encoding = packed(rng, mutate(rng))
+        envelope = classify(body, encoding)
         counts[envelope.error or envelope.kind] += 1
         handler = handlers.get(envelope.cmd or "") if envelope.kind is Kind.COMMAND else None
         if handler is not None:

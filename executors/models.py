@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from executors.unsafe import check_folder, could_run_code
 from schemas.error import AgentError, ErrorCode
 
 GGUF_MAGIC = b"GGUF"
@@ -17,10 +18,15 @@ READ_BYTES = 4
 def locate(name: str, roots: Sequence[Path]) -> Path | None:
     """The GGUF file that goes by `name` (its file name, with or without quantization suffix) under one of `roots`.
 
+    A folder of that name is looked through first: where loading it could run code, nothing of that name is used.
+
     Raises:
-        AgentError: `unreadable_model` where the file found is not GGUF or cannot be read.
+        AgentError: `unsafe_model`; `unreadable_model` where the file found is not GGUF or cannot be read.
     """
     wanted = _key(name)
+    for folder in _folders(roots):
+        if wanted and _key(folder.name) == wanted:
+            check_folder(folder)
     for path in _files(roots):
         stem = path.name.removesuffix(".gguf")
         if wanted in {_key(stem), _key(QUANT_SUFFIX.sub("", stem))}:
@@ -50,6 +56,15 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.rsplit("/", 1)[-1].casefold())
 
 
+def _folders(roots: Sequence[Path]) -> Iterator[Path]:
+    """Folders in the roots."""
+    for root in roots:
+        real = root.resolve()
+        for path in sorted(root.glob("*/")):
+            if path.resolve().is_relative_to(real):
+                yield path
+
+
 def _files(roots: Sequence[Path]) -> Iterator[Path]:
     """GGUF files in the roots and one folder below; links that lead out of their root do not count."""
     for root in roots:
@@ -65,6 +80,9 @@ def _check(path: Path) -> None:
             magic = file.read(READ_BYTES)
     except OSError as error:
         raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{path.name} cannot be read: {error.strerror}") from error
+    if could_run_code(magic):
+        detail = f"{path.name} is a pickle or an archive, which can run code; put a GGUF file in its place"
+        raise AgentError(ErrorCode.UNSAFE_MODEL, detail)
     if magic != GGUF_MAGIC:
         detail = f"{path.name} is not a GGUF file (it begins with {magic!r}); put a GGUF file in its place"
         raise AgentError(ErrorCode.UNREADABLE_MODEL, detail)

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from schemas.base import Record
+from schemas.delegation import HandoffOutcome, HandoffState, Peer
 from schemas.status import InferenceStatus, JobState, StatusUpdate
 
 
@@ -67,12 +68,48 @@ class JobRecord(Stored):
     """W3C traceparent of the request."""
 
 
+class PeerProgress(StrEnum):
+    """How far a peer's work is, as its status says; `unknown` where it says nothing of that."""
+
+    UNDER_WAY = "under_way"
+    FINISHED = "finished"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
 class PeerStatus(Stored):
     """A status that a peer sent about a job: data, never an instruction."""
 
     sender: Sender
     hash: str
     body: str
+    progress: PeerProgress = PeerProgress.UNKNOWN
+
+
+class HandedOff(Record):
+    """A hand-off of a job, with what the peer's later statuses say of it; shown, and never acted upon."""
+
+    to_agent: Peer
+    component: str
+    state: HandoffState
+    progress: PeerProgress = PeerProgress.UNKNOWN
+    verified: bool = False
+    """Whether the broker vouches for the sender of that status."""
+
+    @classmethod
+    def of(cls, outcome: HandoffOutcome, peers: "tuple[PeerStatus, ...]", alias: str) -> "HandedOff":
+        """`outcome` with the last word of its peer, found as `alias` too; a vouched word goes before a claimed one."""
+        told = [peer for peer in peers if peer.sender.name in {outcome.handoff.to_agent, alias}]
+        told = [peer for peer in told if peer.progress is not PeerProgress.UNKNOWN]
+        told = [peer for peer in told if peer.sender.verified] or told
+        taken_on = outcome.state is HandoffState.ACCEPTED and told
+        return cls(
+            to_agent=outcome.handoff.to_agent,
+            component=outcome.handoff.component,
+            state=outcome.state,
+            progress=told[-1].progress if taken_on else PeerProgress.UNKNOWN,
+            verified=told[-1].sender.verified if taken_on else False,
+        )
 
 
 class JobSummary(Record):
@@ -86,9 +123,12 @@ class JobSummary(Record):
     updates: NonNegativeInt
     status: InferenceStatus | None = None
     peers: tuple[PeerStatus, ...] = ()
+    handoffs: tuple[HandedOff, ...] = ()
 
     @classmethod
-    def of(cls, record: JobRecord, peers: tuple[PeerStatus, ...] = ()) -> "JobSummary":
+    def of(
+        cls, record: JobRecord, peers: tuple[PeerStatus, ...] = (), handoffs: tuple[HandedOff, ...] = ()
+    ) -> "JobSummary":
         """What a sender may know of `record`."""
         return cls(
             job=record.job,
@@ -99,6 +139,7 @@ class JobSummary(Record):
             updates=record.seq,
             status=record.last.inference_status if record.last else None,
             peers=peers,
+            handoffs=handoffs,
         )
 
 

@@ -88,7 +88,7 @@ class Bridge:
         async with asyncio.timeout(self._settings.http_timeout_s):
             body = await request.read()
             head = headers.read(request.headers)
-            reply = await service.intake.receive(service.intake.classify(body, head), body, head, request[SENDER])
+            reply = await service.intake.receive(service.intake.classify(body, head), head, request[SENDER])
         if reply is None:
             return web.Response(status=204)
         if reply.refused:

@@ -18,18 +18,28 @@ AGENT = "inference-optimization-specialist"
 REHEARSAL = Path(__file__).parent / "rehearsal.py"
 ROOT = Path(__file__).parents[2]
 NAMES = Subjects(AGENT)
+PATIENT_S = 30.0
+"""How long a look at the broker may take: it syncs every write, on a disk that other tests use as well."""
 
 
 class AgentProcess(Child):
     """One agent in a process group of its own."""
 
     def __init__(
-        self, url: str, directory: Path, name: str = "agent", arguments: tuple[str, ...] = (), **settings: object
+        self,
+        url: str,
+        directory: Path,
+        name: str = "agent",
+        arguments: tuple[str, ...] = (),
+        *,
+        within: tuple[str, ...] = (),
+        **settings: object,
     ) -> None:
+        """`within` is a command line that runs the rest of its arguments."""
         defaults = {"ack_wait_s": 1.0, "fetch_s": 0.2, "drain_s": 5.0, "handoff_s": 0.5} | settings
         env = {f"INFERWRIGHT_{key.upper()}": str(value) for key, value in defaults.items()}
         super().__init__(
-            [sys.executable, str(REHEARSAL), *arguments],
+            [*within, sys.executable, str(REHEARSAL), *arguments],
             log=directory / f"{name}.log",
             env=env
             | {"INFERWRIGHT_NATS_URLS": url, "INFERWRIGHT_RUNS_DIR": str(directory / "runs"), "PYTHONPATH": str(ROOT)},
@@ -70,7 +80,7 @@ async def until(holds: object, timeout: float = 15.0) -> None:
 
 async def statuses(client: Client, job: str) -> list[tuple[int, StatusUpdate]]:
     """Every update of a job in its stream, with its number."""
-    js = client.jetstream()
+    js = client.jetstream(timeout=PATIENT_S)
     subscription = await js.subscribe(NAMES.status(job), stream=NAMES.stream("status"), ordered_consumer=True)
     found = []
     try:
@@ -89,6 +99,20 @@ async def terminal_states(client: Client, job: str) -> list[JobState]:
     return [state for state in states if state.terminal]
 
 
+async def terminal_updates(client: Client) -> Counter[str]:
+    """How many terminal updates each job in the status stream has."""
+    subject, stream = f"acp.{AGENT}.status.*", NAMES.stream("status")
+    updates = await client.jetstream(timeout=PATIENT_S).subscribe(subject, stream=stream, ordered_consumer=True)
+    found: Counter[str] = Counter()
+    while True:
+        try:
+            message = await updates.next_msg(timeout=2)
+        except TimeoutError:
+            return found
+        if StatusUpdate.model_validate_json(message.data).inference_status.state.terminal:
+            found[(message.headers or {})["Acp-Job"]] += 1
+
+
 def effects(directory: Path, job: str) -> Counter[int]:
     """How often each step of a rehearsal was done."""
     log = directory / "runs" / job / "effects.log"
@@ -97,5 +121,5 @@ def effects(directory: Path, job: str) -> Counter[int]:
 
 async def pending(client: Client) -> int:
     """Messages in the work stream."""
-    info = await client.jetstream().stream_info(NAMES.stream("work"))
+    info = await client.jetstream(timeout=PATIENT_S).stream_info(NAMES.stream("work"))
     return info.state.messages

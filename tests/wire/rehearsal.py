@@ -28,7 +28,7 @@ class Rehearse(Command):
     cmd: Literal["REHEARSE"]
     steps: int = Field(default=3, ge=0)
     seconds: float = 0.02
-    ending: Literal["completed", "crash", "fail", "stall", "fill"] = "completed"
+    ending: Literal["completed", "crash", "fail", "stall", "fill", "full"] = "completed"
     peer: Peer | None = None
     at_once: bool = False
 
@@ -82,6 +82,10 @@ async def _end(command: Rehearse, context: JobContext) -> None:
             for _ in range(10_000):
                 file.write(b"\0" * 65_536)
                 await asyncio.sleep(0.005)
+    if command.ending == "full":
+        (context.directory / "part").write_bytes(b"\0")
+        (context.directory / "whole").symlink_to("/dev/full")
+        (context.directory / "whole").write_bytes(b"\0" * 65_536)
 
 
 async def answer(command: Rehearse, services: Services) -> Done:

@@ -142,6 +142,34 @@ async def test_t04_t05_t08_nasty_model_names_are_refused(client: Client, name: s
     assert not [path for path in settings.runs_dir.rglob("*") if path.name != "accepted"]
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("pytorch_model.bin", b"cbuiltins\nopen\n(V{canary}\nVw\ntR."),
+        ("model.safetensors", b"\x80\x04cbuiltins\nopen\n(V{canary}\nVw\ntR."),
+        ("config.json", b'{"auto_map":{"AutoModel":"canary.Model"}}'),
+    ],
+    ids=["pickle", "renamed pickle", "auto_map"],
+)
+async def test_t06_t07_a_model_that_could_run_code_is_refused_at_the_door(
+    broker: Broker, client: Client, tmp_path: Path, file: str, content: bytes
+) -> None:
+    """A command that names a folder with a pickle or an auto_map: unsafe_model, and the canary never sings."""
+    canary, folder = tmp_path / "canary", tmp_path / "cache" / "models" / "Tiny-1B"
+    folder.mkdir(parents=True)
+    (folder / file).write_bytes(content.replace(b"{canary}", bytes(canary)))
+    (folder / "canary.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    async with AgentProcess(broker.url, tmp_path, cache=tmp_path / "cache") as agent:
+        await agent.ready()
+        for hardware in ("4xA100-80GB", "host"):
+            command = {"cmd": "OPTIMIZE_INFERENCE", "model": "org/tiny-1b", "constraints": {"hardware": hardware}}
+            with pytest.raises(AgentError, match=file) as refused:
+                await request(client, command, AGENT)
+            assert refused.value.code == "unsafe_model"
+
+    assert not canary.exists()
+
+
 def test_t09_a_sender_has_a_rate() -> None:
     """A burst up to the rate, then rate_limited; other senders are not touched."""
     rate = Rate(3)

@@ -1,5 +1,7 @@
+import re
 from pathlib import Path
 
+import jsonschema_rs
 import orjson
 import pytest
 import yaml
@@ -34,6 +36,26 @@ def test_every_reference_in_a_contract_leads_somewhere(name: str) -> None:
         for part in reference.removeprefix("#/").split("/"):
             assert part in target, reference
             target = target[part]
+
+
+def test_asyncapi_says_where_every_message_goes() -> None:
+    """Operations send or receive on a channel; addresses declare their parameters; payloads are valid JSON Schema.
+
+    `npx @asyncapi/cli validate docs/contracts/asyncapi.yaml` checks the rest of the specification; it needs Node.
+    """
+    document = yaml.safe_load(contracts()["asyncapi.yaml"])
+
+    assert document["asyncapi"] == "3.0.0"
+    for operation in document["operations"].values():
+        assert operation["action"] in {"send", "receive"}
+        assert operation["channel"]["$ref"].removeprefix("#/channels/") in document["channels"]
+    for channel in document["channels"].values():
+        assert set(re.findall(r"{(\w+)}", channel["address"])) == set(channel.get("parameters", {}))
+        assert channel["messages"]
+    for message in document["components"]["messages"].values():
+        assert message["payload"]["$ref"].removeprefix("#/components/schemas/") in document["components"]["schemas"]
+    for schema in document["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(schema)
 
 
 def test_command_schemas_accept_the_dialects() -> None:

@@ -95,6 +95,19 @@ async def test_the_agent_is_found_by_discovery(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("agent")
+async def test_the_statistics_count_error_replies(client: Client) -> None:
+    """$SRV.STATS shows how many requests each endpoint answered with an error, and the last one's code."""
+    for body in (b"{", b'{"cmd":"PING"}', b'{"cmd":"NOPE"}'):
+        await client.request(f"acp.{AGENT}.cmd", body)
+    await client.request(f"acp.{AGENT}.cmd.peer", b"{}")
+    stats = orjson.loads((await client.request(f"$SRV.STATS.{AGENT}")).data)
+
+    plain, verified = stats["endpoints"]
+    assert (plain["num_requests"], plain["num_errors"], plain["last_error"]) == (3, 2, "404:unknown_cmd")
+    assert (verified["num_requests"], verified["num_errors"], verified["last_error"]) == (1, 1, "400:missing_cmd")
+
+
+@pytest.mark.usefixtures("agent")
 async def test_every_answer_can_be_markdown(client: Client) -> None:
     """respond_format MARKDOWN puts a document into the body: the handler's own where it has one."""
     sent = await request(client, {"cmd": "PING", "respond_format": "MARKDOWN"}, AGENT)

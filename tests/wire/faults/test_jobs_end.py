@@ -1,19 +1,24 @@
 import asyncio
-import errno
-import time
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic
 
+import orjson
+import psutil
 import pytest
+import rehearsal
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from processes import AGENT, NAMES, pending, terminal_states, until
+from processes import AGENT, NAMES, AgentProcess, effects, pending, statuses, terminal_states, until
 
 from acp.service import Service
 from acp.settings import Settings
-from acp.supervise import directory_bytes
 from cli.send import follow, request
+from executors.broker import Broker
 from schemas.error import AgentError, ErrorCode
 from schemas.status import JobState, StatusUpdate
 
@@ -65,54 +70,43 @@ async def test_f18_a_waiting_job_is_cancelled_at_once_and_never_starts(client: C
     assert await terminal_states(client, waiting) == [JobState.CANCELLED]
 
 
-async def test_f16_a_job_over_its_disk_budget_fails_and_leaves_nothing(
-    settings: Settings, client: Client, start: Start
-) -> None:
-    """disk_full, and the job's partial files are gone."""
-    async with start(settings.model_copy(update={"job_disk_bytes": 3_000_000})):
-        job = await _submit(client, steps=0, ending="fill")
-        ended = await _ended(client, job)
-
-    assert (ended.inference_status.state, ended.inference_status.error) == (JobState.FAILED, "disk_full")
-    assert directory_bytes(settings.runs_dir / job) == 0
-
-
-async def test_f16_enospc_fails_the_job_with_disk_full(
-    settings: Settings, client: Client, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The system's own ENOSPC is the same error."""
-
-    async def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("rehearsal._end", full)
-    async with start(settings):
-        ended = await _ended(client, await _submit(client, steps=0))
-
-    assert ended.inference_status.error == "disk_full"
-
-
 async def test_a_job_over_its_wall_time_fails(settings: Settings, client: Client, start: Start) -> None:
-    """F20: durations are monotonic; the limit ends the job with timeout."""
+    """The limit ends the job with timeout."""
     async with start(settings.model_copy(update={"job_wall_s": 0.5})):
         ended = await _ended(client, await _submit(client, steps=1, seconds=30))
 
     assert (ended.inference_status.state, ended.inference_status.error) == (JobState.FAILED, "timeout")
 
 
-async def test_f20_a_jump_of_the_wall_clock_changes_nothing(
-    settings: Settings, client: Client, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An hour forward mid-job, as far as this process can tell: no limit is reached, the job completes."""
-    real = time.time
-    async with start(settings.model_copy(update={"job_wall_s": 60, "stall_s": 30})):
-        job = await _submit(client, steps=3, seconds=0.4)
-        await asyncio.sleep(0.4)
-        monkeypatch.setattr("time.time", lambda: real() + 3600)
+async def test_f20_jumps_of_the_wall_clock_change_nothing(broker: Broker, client: Client, tmp_path: Path) -> None:
+    """An hour forward, then two back, mid-job: the job ends as ever, and a limit ends the next one in its own time."""
+    jumping = (sys.executable, str(Path(rehearsal.__file__).with_name("jumping.py")))
+    async with AgentProcess(broker.url, tmp_path, within=jumping, job_wall_s=4, stall_s=3) as agent:
+        await agent.ready()
+        process = psutil.Process(agent.process.pid).children()[0]
+        job = await _submit(client, steps=6, seconds=0.3)
+        await until(lambda: effects(tmp_path, job)[0])
+        process.send_signal(signal.SIGUSR1)
+        await until(lambda: effects(tmp_path, job)[2])
+        for _ in range(2):
+            process.send_signal(signal.SIGUSR2)
+            await asyncio.sleep(0.1)
         ended = await _ended(client, job)
-        monkeypatch.setattr("time.time", real)
+        numbers = [number for number, _ in await statuses(client, job)]
+        long = await _submit(client, steps=100, seconds=1)
+        asked = monotonic()
+        await until(lambda: effects(tmp_path, long)[0])
+        process.send_signal(signal.SIGUSR1)
+        late = await asyncio.wait_for(follow(client, AGENT, long, lambda _: None), 60)
+        took = monotonic() - asked
+        shown = orjson.loads((await request(client, {"cmd": "JOB_STATUS", "job": long}, AGENT)).reply)["job"]
 
     assert ended.inference_status.state is JobState.COMPLETED
+    assert (numbers, effects(tmp_path, job)) == (list(range(1, 8)), dict.fromkeys(range(6), 1))
+    assert late.inference_status.error == "timeout"
+    assert 4 <= took < 60
+    believed = datetime.now(UTC) - datetime.fromisoformat(shown["accepted_at"])
+    assert abs(believed - timedelta(hours=1)) < timedelta(minutes=1), "the agent's clock did not jump at all"
 
 
 @pytest.mark.usefixtures("agent")

@@ -1,12 +1,18 @@
 import gzip
 import json
+import resource
+import sys
 import time
 import tracemalloc
 import zlib
+from collections.abc import Callable
+from typing import Any
 
+import aiohttp
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from processes import AGENT, NAMES, until
@@ -14,7 +20,14 @@ from processes import AGENT, NAMES, until
 from acp.codec import BODY_BYTES, DEPTH, INT_MAX
 from acp.envelope import Kind, classify
 from acp.service import Service
+from acp.settings import Settings
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PING = b'{"cmd":"PING"}'
 MALFORMED = {
     "truncated": b'{"cmd":"PING"',
     "bad UTF-8": b'{"cmd":"\xff"}',
@@ -116,27 +129,63 @@ def test_f13_a_body_or_string_over_its_limit_is_too_large() -> None:
     assert classify(b'{"cmd":"PING","x":"' + b"y" * 65_536 + b'"}').kind is Kind.COMMAND
 
 
-def test_f14_a_decompression_bomb_is_refused_with_flat_memory() -> None:
-    """200 MB out of 200 KB: refused at the limit, never unpacked."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bomb = b"".join(packer.compress(b"\0" * 1_000_000) for _ in range(200)) + packer.flush()
+def _bomb(encoding: str) -> bytes:
+    """200 MB of zeros, packed."""
+    packer: Any = zlib.compressobj(9, zlib.DEFLATED, 31) if encoding == "gzip" else zstd.ZstdCompressor()
+    return b"".join(packer.compress(b"\0" * 1_000_000) for _ in range(200)) + bytes(packer.flush())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_f14_a_decompression_bomb_is_refused_with_flat_memory(encoding: str) -> None:
+    """200 MB out of 200 KB or less: refused at the limit, never unpacked."""
+    bomb = _bomb(encoding)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tracemalloc.start()
 
-    error = classify(bomb, "gzip").error
+    error = classify(bomb, encoding).error
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
+    assert len(bomb) < 200_000
     assert error == "too_large"
     assert peak < 2_000_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000, (
+        "kilobytes, the libraries' own included"
+    )
 
 
-def test_f14_honest_gzip_is_read_and_broken_gzip_refused() -> None:
-    """Content-Encoding gzip works; cut or unknown encodings are invalid."""
-    packed = gzip.compress(b'{"cmd":"PING"}')
+def test_f14_a_zstd_frame_that_asks_for_a_large_window_is_refused() -> None:
+    """The window is memory that the sender chooses: 128 MB for a body of a few bytes are not given."""
+    options = {zstd.CompressionParameter.window_log: 27}
+    packer = zstd.ZstdCompressor(options=options)
+    frame = packer.compress(b'{"cmd":"PING"}', zstd.ZstdCompressor.FLUSH_BLOCK) + packer.flush()
 
-    assert classify(packed, "gzip").cmd == "PING"
-    assert classify(packed[:-9], "gzip").error == "invalid_json"
+    assert classify(frame, "zstd").error == "invalid_json"
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstd.compress)], ids=["gzip", "zstd"])
+def test_f14_honest_data_is_read_and_broken_data_refused(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    """Both encodings work; what is cut, goes on after its end or comes in another encoding is invalid."""
+    packed = pack(b'{"cmd":"PING"}')
+
+    assert classify(packed, encoding).cmd == "PING"
+    assert classify(packed[:-9], encoding).error == "invalid_json"
+    assert classify(packed + packed, encoding).error == "invalid_json"
+    assert classify(b'{"cmd":"PING"}', encoding).error == "invalid_json"
     assert classify(packed, "br").error == "invalid_json"
+
+
+async def test_f14_packed_bodies_are_read_at_both_doors(settings: Settings, client: Client) -> None:
+    """Content-Encoding zstd and gzip, over NATS and over HTTP: the same answer."""
+    from test_bridge import serving  # noqa: PLC0415
+
+    async with serving(settings) as url, aiohttp.ClientSession(url) as http:
+        for encoding, body in (("gzip", gzip.compress(PING)), ("zstd", zstd.compress(PING))):
+            head = {"Content-Encoding": encoding}
+            reply = await client.request(NAMES.command, body, headers=head)
+            async with http.post("/acp", data=body, headers=head | {"Content-Type": "application/json"}) as answer:
+                assert (answer.status, await answer.read()) == (200, reply.data)
+            assert orjson.loads(reply.data)["pong"] == AGENT
 
 
 JSON = st.recursive(
@@ -146,7 +195,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@trials(max_examples=300, deadline=None)
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_classification_is_total(body: bytes) -> None:
     """Whatever comes, there is a kind, and a reason where it is refused."""

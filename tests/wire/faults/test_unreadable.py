@@ -110,6 +110,57 @@ async def test_a_timed_out_acceptance_starts_no_job(
     assert not effects(tmp_path, listed["jobs"][0]["job"])
 
 
+async def test_work_that_arrives_before_its_acceptance_is_given_up_does_not_start(
+    agent: Service, client: Client, tmp_path: Path
+) -> None:
+    """The broker has the work, its confirmation does not come: the job waits for what its sender is told, and ends."""
+    record = JobRecord(job="job-late", cmd="REHEARSE", digest="", accepted_at="", trace=new_trace())
+    work = Work(record=record, command='{"cmd":"REHEARSE","steps":1}', came_with=NONE)
+
+    async def given_up() -> None:
+        async with agent.worker._kit.journal.accepting(work):  # noqa: SLF001 - where the acceptance stands
+            await client.jetstream().publish(NAMES.work("anonymous"), work.model_dump_json().encode())
+            await until(lambda: "job-late" in agent.worker.running)
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await given_up()
+    await until(lambda: _none_pending(client))
+
+    assert await terminal_states(client, "job-late") == [JobState.CANCELLED]
+    assert not effects(tmp_path, "job-late")
+
+
+async def test_a_command_left_in_the_inbox_waits_for_the_broker(
+    settings: Settings, broker: Broker, client: Client, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker falls silent as the job is accepted, for longer than an answer may take: the answer is the job."""
+    stopped = asyncio.Event()
+
+    def stop_first(_: Settings) -> None:
+        if not stopped.is_set():
+            signal_group(broker.child, signal.SIGSTOP)
+            stopped.set()
+
+    monkeypatch.setattr("acp.acceptance.check_room", stop_first)
+    js = client.jetstream()
+    async with start(settings.model_copy(update={"answer_s": 0.5})):
+        left = await js.publish(NAMES.inbox, orjson.dumps(JOB))
+        await stopped.wait()
+        await asyncio.sleep(1)
+        signal_group(broker.child, signal.SIGCONT)
+        await until(lambda: _inbox_empty(client))
+        answer = await js.get_last_msg(NAMES.stream("status"), NAMES.answer_to(left.seq))
+        job = orjson.loads(answer.data or b"")["accepted"]
+        await asyncio.wait_for(follow(client, AGENT, job, lambda _: None), 10)
+
+    assert effects(settings.runs_dir.parent, job) == {0: 1}
+
+
+async def _inbox_empty(client: Client) -> bool:
+    return (await client.jetstream().stream_info(NAMES.stream("inbox"))).state.messages == 0
+
+
 @pytest.mark.usefixtures("agent")
 async def test_nobody_can_occupy_the_place_of_a_message_without_an_id(client: Client) -> None:
     """A peer that names its request `inbox-1` does not get, or stop, the job of the inbox's first message."""
