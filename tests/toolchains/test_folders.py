@@ -32,9 +32,7 @@ def tools() -> toolchain.Toolchain:
 
 
 @pytest.fixture(scope="module")
-def folder(
-    tools: toolchain.Toolchain, shipped: Path, halves: Texts, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def folder(tools: toolchain.Toolchain, shipped: Path, halves: Texts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model as a folder of safetensors."""
     root = tmp_path_factory.mktemp("folder")
     bench = Workbench(tools, 1, root / "log")
@@ -54,13 +52,14 @@ def workers() -> list[psutil.Process]:
 
 
 async def test_a_folder_says_what_its_gguf_says(
-    folder: Path, base: Path, halves: Texts, tools: toolchain.Toolchain, bench: Workbench, tmp_path: Path
+    folder: Path, base: Path, halves: Texts, tools: toolchain.Toolchain, bench: Workbench
 ) -> None:
     """Two readers, llama.cpp and transformers, give the same weights the same perplexity on the same tokens."""
     rule = GateRule(limit=0.0, min_blocks=16, max_tokens=512)
-    told = {"text": halves.evaluation, "rule": rule, "cache": tmp_path / "scores"}
+    told = {"text": halves.evaluation, "rule": rule, "cache": bench.log.parent / "scores"}
     gguf = await judge(base, base, **told, bench=bench)
-    other = await judge(folder, folder, **told, bench=Workbench(tools, 1, tmp_path / "log-2"), engine="transformers")
+    reader = Workbench(tools, 1, bench.log.with_name("log-folder"))
+    other = await judge(folder, folder, **told, bench=reader, engine="transformers")
     assert other.verdict is GateVerdict.PASSED
     assert other.quality.kl == pytest.approx(0, abs=1e-6)
     assert other.quality.perplexity == pytest.approx(gguf.quality.perplexity, rel=0.005)
