@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "1")  # read when it is imported; its pool takes every core otherwise
+os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # read when it is imported; with fewer it does not start
 
 import bars
 import torch
