@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # read when it is imported; with fewer it does not start
-os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling its kernel takes longer than running it, and wants a compiler
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling takes longer than running, and wants a compiler
 
 import engine_transformers
 import torch
