@@ -40,7 +40,7 @@ bench: install
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/planning.py
 
-# Several minutes and about 10 GB, once: the environments of the methods in executors/compress/methods.toml.
+# Several minutes and about 9 GB, once: the environments of the methods in executors/compress/methods.toml.
 toolchains: install
 	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround
 

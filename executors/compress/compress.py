@@ -22,10 +22,8 @@ from schemas.artifact import Artifact, FileDigest, Parameters, Text
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 
-GROUPED = frozenset({"llmcompressor", "gptqmodel", "autoround", "openvino"})
-GROUPED_BITS = frozenset({4, 8})
 TOOL_BYTES = 1_000 * MEGA
-"""Memory of the tool itself: torch, its libraries and an engine's buffers; 0.6 to 0.8 GB were seen."""
+"""Memory of the tool itself, torch and an engine's buffers, at the most; docs/methods.md has peaks that were seen."""
 
 
 class Effort(Record):
@@ -179,7 +177,7 @@ def _from_folder(chosen: Method, source: Path) -> _Task:
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
     seen = inspect(source)
     parameters = chosen.parameters
-    if chosen.parameters.get("bits") in GROUPED_BITS and chosen.family in GROUPED:
+    if chosen.grouped:
         if not seen.group_size:
             detail = f"{chosen.name} quantizes in groups of {GROUPS} and none divides this model's widths"
             raise AgentError(ErrorCode.UNSUPPORTED, detail)

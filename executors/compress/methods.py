@@ -43,6 +43,8 @@ class Method(Record):
     """Engines whose documentation says that they load it; not run here."""
     calibrated: bool = False
     """Whether it reads the calibration text."""
+    grouped: bool = False
+    """Whether weights share a scale in groups of columns, whose size must divide the model's widths."""
     memory: PositiveFloat
     """Bytes per parameter at the most, besides `compress.TOOL_BYTES`."""
     disk: PositiveFloat

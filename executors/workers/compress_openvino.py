@@ -23,7 +23,6 @@ def compress(request: dict[str, object], channel: Channel) -> None:
     settings = dict(request["parameters"])
     read = 0
     if settings["bits"] == EIGHT:
-        settings.pop("group_size", None)
         config = OVWeightQuantizationConfig(bits=EIGHT, sym=False)
     else:
         given: dict[str, object] = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 torch.set_grad_enabled(False)
 
@@ -15,15 +15,19 @@ class Model:
 
     def __init__(self, folder: Path, threads: int) -> None:
         torch.set_num_threads(threads)
+        self._model = self.load(folder).eval()
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """The folder's model on the CPU."""
         placed = {"device_map": {"": "cpu"}} if find_spec("accelerate") else {}  # bitsandbytes wants it said
-        self._model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             **placed,
-        ).eval()
+        )
 
     def logits(self, tokens: list[int], wanted: range) -> np.ndarray:
         """Logits, [wanted, vocabulary] float32, of `tokens` as a text of its own."""
@@ -34,6 +38,6 @@ class Model:
         """The likeliest `count` tokens after `tokens`."""
         prompt = torch.tensor([tokens])
         answer = self._model.generate(
-            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, do_sample=False
+            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, do_sample=False
         )
         return answer[0, len(tokens) :].tolist()

@@ -11,6 +11,7 @@ import numpy as np
 from tokens import Tokens
 
 MODULES = {
+    "gptqmodel": "engine_gptqmodel",
     "transformers": "engine_transformers",
     "onnxruntime": "engine_onnxruntime",
     "onnxruntime-genai": "engine_genai",

@@ -31,12 +31,6 @@ def tools() -> toolchain.Toolchain:
     return toolchain.find("transformers", CACHE)
 
 
-@pytest.fixture
-def workbench(tools: toolchain.Toolchain, tmp_path: Path) -> Workbench:
-    """The toolchain `transformers` with one thread and a log of this test's own."""
-    return Workbench(tools, 1, tmp_path / "log-2")
-
-
 @pytest.fixture(scope="module")
 def folder(tools: toolchain.Toolchain, shipped: Path, halves: Texts, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model as a folder of safetensors."""
@@ -58,13 +52,14 @@ def workers() -> list[psutil.Process]:
 
 
 async def test_a_folder_says_what_its_gguf_says(
-    folder: Path, base: Path, halves: Texts, workbench: Workbench, bench: Workbench
+    folder: Path, base: Path, halves: Texts, tools: toolchain.Toolchain, bench: Workbench
 ) -> None:
     """Two readers, llama.cpp and transformers, give the same weights the same perplexity on the same tokens."""
     rule = GateRule(limit=0.0, min_blocks=16, max_tokens=512)
     told = {"text": halves.evaluation, "rule": rule, "cache": bench.log.parent / "scores"}
     gguf = await judge(base, base, **told, bench=bench)
-    other = await judge(folder, folder, **told, bench=workbench, engine="transformers")
+    reader = Workbench(tools, 1, bench.log.with_name("log-folder"))
+    other = await judge(folder, folder, **told, bench=reader, engine="transformers")
     assert other.verdict is GateVerdict.PASSED
     assert other.quality.kl == pytest.approx(0, abs=1e-6)
     assert other.quality.perplexity == pytest.approx(gguf.quality.perplexity, rel=0.005)
