@@ -34,6 +34,8 @@ def check_folder(folder: Path) -> None:
                 magic = file.read(MAGIC_BYTES)
             if path.suffix.lower() in CODE_SUFFIXES or could_run_code(magic):
                 raise _unsafe(f"{name} may hold pickled weights, which run code when loaded; use safetensors or GGUF")
+            if path.suffix.lower() == ".safetensors" and len(magic) < MAGIC_BYTES:
+                raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{name} is cut short; put the whole file in its place")
             if path.suffix.lower() == ".safetensors" and magic[8:] != b"{":
                 raise _unsafe(f"{name} is not safetensors (it begins with {magic!r}); put the real file in its place")
             # Only configurations: a tokenizer's vocabulary may well have a token of that name.

@@ -13,11 +13,10 @@ import numpy as np
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from executors.compress.safetensors_header import Tensor, read_folder
+from executors.unsafe import check_folder
 from schemas.error import AgentError, ErrorCode, first_error
 
 CODE = frozenset({".py", ".so", ".pyc"})
-PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
-CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "preprocessor_config.json")
 MAX_JSON = 64 * 1024 * 1024
 LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 EMBEDDING = re.compile(r"(?:embed_tokens|wte|embed_in|tok_embeddings)\.weight$")
@@ -98,16 +97,13 @@ def inspect(folder: Path) -> ModelFolder:
 
 
 def _refuse_code(folder: Path) -> None:
+    """Pickles, code, configurations that name code, and links that lead out."""
+    check_folder(folder)
     for path in sorted(folder.rglob("*")):
-        if path.suffix in PICKLES:
-            raise _unsafe(f"{path.name} may be a pickle, which could run code; remove it and keep the safetensors")
         if path.suffix in CODE:
             raise _unsafe(f"{path.name} is code, and a model may bring none; remove it")
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise _unsafe(f"{path.name} leads out of the model's folder; put the file itself there")
-    for name in CONFIGS:
-        if (folder / name).is_file() and "auto_map" in _json(folder / name):
-            raise _unsafe(f"{name} has an auto_map, which would run the model's own code; it cannot be used")
 
 
 def _check_shapes(folder: Path, config: _Config, tensors: Mapping[str, Tensor]) -> None:

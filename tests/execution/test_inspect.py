@@ -55,8 +55,13 @@ def test_a_sound_folder_is_described(tmp_path: Path) -> None:
 
 
 BAD: list[tuple[str, Callable[[Path], object], ErrorCode, str]] = [
-    ("pickle", lambda f: (f / "pytorch_model.bin").write_bytes(b"\x80\x04"), UNSAFE, "may be a pickle"),
-    ("named safetensors", lambda f: (f / "a.safetensors").write_bytes(b"PK\x03\x04" + b"0" * 9), UNSAFE, "is a pickle"),
+    ("pickle", lambda f: (f / "pytorch_model.bin").write_bytes(b"\x80\x04"), UNSAFE, "pickled weights"),
+    (
+        "named safetensors",
+        lambda f: (f / "a.safetensors").write_bytes(b"PK\x03\x04" + b"0" * 9),
+        UNSAFE,
+        "pickled weights",
+    ),
     ("code", lambda f: (f / "modeling_x.py").write_text("import os"), UNSAFE, "is code"),
     ("auto_map", lambda f: rewrite(f, "config.json", auto_map={"AutoModel": "x.Y"}), UNSAFE, "auto_map"),
     ("tokenizer's", lambda f: rewrite(f, "tokenizer_config.json", auto_map={}), UNSAFE, "tokenizer_config.json has"),
@@ -68,8 +73,8 @@ BAD: list[tuple[str, Callable[[Path], object], ErrorCode, str]] = [
     ("layers", lambda f: rewrite(f, "config.json", num_hidden_layers=10**9), UNREADABLE, "says 1000000000 layers"),
     ("no layer", forget_layer, UNREADABLE, "the weights have 1"),
     ("negative", lambda f: rewrite(f, "config.json", hidden_size=-8), UNREADABLE, "hidden_size"),
-    ("not JSON", lambda f: (f / "config.json").write_text("{"), UNREADABLE, "is not JSON"),
-    ("deep", lambda f: (f / "config.json").write_text("[" * 10**6), UNREADABLE, "is not JSON"),
+    ("not JSON", lambda f: (f / "config.json").write_text("{"), UNREADABLE, "config.json cannot be read"),
+    ("deep", lambda f: (f / "config.json").write_text("[" * 10**6), UNREADABLE, "config.json cannot be read"),
     ("no config", lambda f: (f / "config.json").unlink(), UNREADABLE, "no readable config.json"),
     ("no weights", lambda f: (f / "model.safetensors").unlink(), UNREADABLE, "holds no safetensors"),
     ("cut", cut, UNREADABLE, "cut short"),
@@ -78,8 +83,8 @@ BAD: list[tuple[str, Callable[[Path], object], ErrorCode, str]] = [
     ("shape", lambda f: reshape(f, shape=[6, 9]), UNREADABLE, "does not fit its data"),
     ("beyond", lambda f: reshape(f, data_offsets=[10**9, 10**9 + 96]), UNREADABLE, "ends after the file"),
     ("negative shape", lambda f: reshape(f, shape=[-6, -8]), UNREADABLE, "not what safetensors writes"),
-    ("length", lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), UNREADABLE, "not safetensors"),
-    ("empty", lambda f: (f / "model.safetensors").write_bytes(b""), UNREADABLE, "not safetensors"),
+    ("length", lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), UNSAFE, "not safetensors"),
+    ("empty", lambda f: (f / "model.safetensors").write_bytes(b""), UNREADABLE, "cut short"),
     (
         "tokenizer",
         lambda f: rewrite(f, "tokenizer.json", added_tokens=[{"id": 6}], **TOKENIZER),
