@@ -13,7 +13,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from acp.credentials import check_credentials
+from acp.credentials import check_credentials, naming
 from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode
 
@@ -111,9 +111,10 @@ class Bus:
             "user_credentials": str(settings.nats_creds_file) if settings.nats_creds_file else None,
         }
         if settings.nats_tls_ca is not None:
-            tls = ssl.create_default_context(cafile=settings.nats_tls_ca)
-            if settings.nats_tls_cert is not None:
-                tls.load_cert_chain(settings.nats_tls_cert, settings.nats_tls_key)
+            with naming(settings.nats_tls_ca, settings.nats_tls_cert, settings.nats_tls_key):
+                tls = ssl.create_default_context(cafile=settings.nats_tls_ca)
+                if settings.nats_tls_cert is not None:
+                    tls.load_cert_chain(settings.nats_tls_cert, settings.nats_tls_key)
             options["tls"] = tls
         return options
 

@@ -1,6 +1,8 @@
 """Files of credentials, read before they are used: the client library tells their faults late, or not at all."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nkeys  # type: ignore[import-untyped]
@@ -25,6 +27,21 @@ def check_credentials(settings: Settings) -> None:
             detail = f"{settings.nats_creds_file} is no creds file; make one with `nsc generate creds`"
             raise AgentError(ErrorCode.UNAUTHORIZED, detail)
         _check_seed(settings.nats_creds_file, blocks[1])
+
+
+@contextlib.contextmanager
+def naming(*files: Path | None) -> Iterator[None]:
+    """The body, which reads PEM files: what is wrong with one is told with their names.
+
+    Raises:
+        AgentError: `unauthorized`.
+    """
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one too
+        names = ", ".join(str(file) for file in files if file is not None)
+        detail = f"TLS cannot be set up from {names}: {error}; name PEM files that this agent may read"
+        raise AgentError(ErrorCode.UNAUTHORIZED, detail) from error
 
 
 def _read(file: Path) -> bytes:

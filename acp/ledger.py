@@ -20,6 +20,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 RETRY_S = 0.5
 STEP = "step"
+PEER_STATUSES = 64
+"""Statuses of peers kept with one job: whoever makes up labels shall not fill the bucket."""
 HANDOFF = "handoff"
 """A step that asks a peer, kept apart so that a job's hand-offs can be read without its other steps."""
 AWAY = (
@@ -143,9 +145,14 @@ class Ledger:
         return await self._keep(_key(job, "outcome"), outcome)
 
     async def keep_peer_status(self, job: str, status: PeerStatus) -> None:
-        """Keep what a peer said about a job; one per peer and label."""
+        """Keep what a peer said about a job: one per peer and label, `PEER_STATUSES` in all; more are not kept."""
         known = "vouched" if status.sender.verified else "claimed"  # so that a claim replaces no vouched word
         key = _key(job, "peer", f"{known}-{status.sender.name}-{status.hash}")
+        told = (status.sender, status.hash)
+        others = [kept for kept in await self.peer_statuses(job) if (kept.sender, kept.hash) != told]
+        if len(others) >= PEER_STATUSES:
+            log.warning("peer_status_not_kept", job=job, sender=status.sender.name)
+            return
         await patiently(lambda: self._bucket.put(key, status.model_dump_json().encode()), self._patience_s)
 
     async def peer_statuses(self, job: str) -> tuple[PeerStatus, ...]:

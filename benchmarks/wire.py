@@ -4,6 +4,7 @@ Usage: python benchmarks/wire.py [SECONDS_PER_POINT]. Client, servers and broker
 """
 
 import asyncio
+import itertools
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -112,15 +113,24 @@ async def measure(directory: Path, seconds: float) -> None:
 
 
 async def over_nats(url: str, seconds: float) -> None:
-    """PING through the micro endpoint against the echo."""
+    """PING and a plan made before, through the micro endpoint against the echo; then plans of other requests."""
     client = await nats.connect(url)
     for concurrency in CONCURRENCY:
         bare = await load(lambda: client.request("bare.echo", PING, timeout=5), concurrency, seconds)
         ours = await load(lambda: client.request(NAMES.command, PING, timeout=5), concurrency, seconds)
         row("NATS", concurrency, ours, bare)
+    await client.request(NAMES.command, PLAN, timeout=60)
+    bare = await load(lambda: client.request("bare.echo", PLAN, timeout=5), 8, seconds)
+    ours = await load(lambda: client.request(NAMES.command, PLAN, timeout=60), 8, seconds)
+    row("plan", 8, ours, bare)
+    budgets = itertools.count(5000)
     for concurrency in (1, 8):
-        rate, p50, p99 = await load(lambda: client.request(NAMES.command, PLAN, timeout=60), concurrency, seconds)
-        print(f"OPTIMIZE_INFERENCE as a plan, {concurrency} at a time: {rate:.1f}/s p50 {p50:.0f} p99 {p99:.0f} ms")
+        rate, p50, p99 = await load(
+            lambda: client.request(NAMES.command, PLAN.replace(b"5000", b"%d" % next(budgets)), timeout=60),
+            concurrency,
+            seconds,
+        )
+        print(f"plans never asked for before, {concurrency} at a time: {rate:.1f}/s p50 {p50:.0f} p99 {p99:.0f} ms")
     await client.close()
 
 

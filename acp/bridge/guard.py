@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
+from acp.credentials import naming
 from acp.settings import LOOPBACK, Settings
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Sender
@@ -91,8 +92,9 @@ def tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.http_tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.http_tls_cert, settings.http_tls_key)
-    if settings.http_tls_client_ca is not None:
-        context.load_verify_locations(settings.http_tls_client_ca)
+    with naming(settings.http_tls_cert, settings.http_tls_key, settings.http_tls_client_ca):
+        context.load_cert_chain(settings.http_tls_cert, settings.http_tls_key)
+        if settings.http_tls_client_ca is not None:
+            context.load_verify_locations(settings.http_tls_client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -114,3 +114,23 @@ async def test_a_hand_off_that_was_refused_does_not_finish(client: Client) -> No
     shown = await _said(client, job, NAMES.command, b'{"status":"DONE","hash":"ft_v1"}', 1)
 
     assert (shown["handoffs"][0]["state"], shown["handoffs"][0]["progress"]) == ("refused", "unknown")
+
+
+@pytest.mark.usefixtures("agent")
+async def test_labels_that_somebody_makes_up_do_not_fill_the_ledger(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the most that are kept with a job only what replaces a known one gets in."""
+    monkeypatch.setattr("acp.ledger.PEER_STATUSES", 2)
+    job = await _handed_off(client, b'{"accepted":"job-of-theirs","hash":"accepted_v1"}')
+    await _said(client, job, NAMES.command, b'{"status":"RUNNING","hash":"one"}', 1)
+    await _said(client, job, NAMES.command, b'{"status":"RUNNING","hash":"two"}', 2)
+    await _said(client, job, NAMES.command, b'{"status":"DONE","hash":"three"}', 2)
+    shown = await _said(client, job, NAMES.command, b'{"status":"DONE","hash":"two"}', 2)
+
+    async def replaced() -> bool:
+        answer = await request(client, {"cmd": "JOB_STATUS", "job": job}, AGENT)
+        shown.update(orjson.loads(answer.reply)["job"])
+        return {peer["hash"]: peer["progress"] for peer in shown["peers"]} == {"one": "under_way", "two": "finished"}
+
+    await until(replaced)

@@ -6,9 +6,11 @@ import aiohttp
 import pytest
 
 from acp.bridge.app import Bridge
+from acp.bridge.guard import tls
 from acp.bus import Bus
 from acp.settings import Settings
 from executors.broker import Broker
+from schemas.error import AgentError, ErrorCode
 
 OPENSSL = (
     *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
@@ -37,6 +39,17 @@ async def test_nats_over_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> 
         settings = Settings(nats_urls=(url,), nats_tls_ca=cert, nats_tls_cert=cert, nats_tls_key=key)
         async with Bus(settings, settings.nats_urls).connected() as bus:
             assert bus.up
+
+
+async def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """One sentence with the file's name, at either door."""
+    lost = tmp_path / "lost.pem"
+    inside = Settings(nats_urls=("tls://127.0.0.1:1",), nats_tls_ca=lost)
+    with pytest.raises(AgentError, match=r"lost\.pem") as caught:
+        await Bus(inside, inside.nats_urls).connect()
+    assert caught.value.code is ErrorCode.UNAUTHORIZED
+    with pytest.raises(AgentError, match=r"lost\.pem"):
+        tls(Settings(http_tls_cert=lost, http_tls_key=lost))
 
 
 async def test_t03_the_bridge_over_mutual_tls(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
