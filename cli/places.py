@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import psutil
+from pydantic import PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from executors.process import Limits
 from handlers.workshop import Effort, Workshop
 
 
@@ -18,6 +21,8 @@ class Places(BaseSettings):
     price_file: Path | None = None
     calibration_text: Path | None = None
     evaluation_text: Path | None = None
+    job_memory_bytes: PositiveInt | None = None
+    """Address space of each tool and engine that a job starts; this machine's memory where absent."""
     effort: Effort = Effort()
     """How long jobs measure: INFERWRIGHT_EFFORT__REQUESTS, INFERWRIGHT_EFFORT__MAX_THREADS and so on."""
 
@@ -33,5 +38,6 @@ def workshop() -> Workshop:
         price_file=places.price_file,
         calibration_text=places.calibration_text,
         evaluation_text=places.evaluation_text,
+        limits=Limits(memory=places.job_memory_bytes or psutil.virtual_memory().total),
         effort=places.effort,
     )

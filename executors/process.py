@@ -32,6 +32,9 @@ class Limits:
     file_size: int = 0
 
 
+NO_LIMITS = Limits()
+
+
 class Child:
     """A running program. Use as an async context manager: leaving it ends the process group.
 
@@ -45,7 +48,7 @@ class Child:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        limits: Limits = Limits(),
+        limits: Limits = NO_LIMITS,
         read_output: bool = False,
     ) -> None:
         self.argv = tuple(argv)

@@ -8,7 +8,7 @@ from typing import Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
-from executors.process import Child
+from executors.process import NO_LIMITS, Child, Limits
 from executors.toolchain import Toolchain
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
@@ -56,6 +56,7 @@ class Workbench:
     threads: int
     log: Path
     on_progress: Callable[[Progress], None] = ignore
+    limits: Limits = NO_LIMITS
 
 
 AnswerT = TypeVar("AnswerT", bound=Record)
@@ -74,6 +75,7 @@ class Worker(Generic[AnswerT]):
             [str(bench.toolchain.python), "-s", "-E", "-B", str(SCRIPTS / f"{script}.py")],
             log=bench.log,
             env=SETTINGS | {"OMP_NUM_THREADS": str(bench.threads)},
+            limits=bench.limits,
             read_output=True,
         )
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from executors.process import NO_LIMITS, Limits
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -34,8 +36,10 @@ class Workshop:
     """Toolchains and texts, shared between jobs."""
     model_roots: tuple[Path, ...]
     memory: Path
-    """What earlier jobs measured here."""
+    """What earlier jobs measured here, and the lock that lets one measure at a time."""
     price_file: Path | None = None
     calibration_text: Path | None = None
     evaluation_text: Path | None = None
+    limits: Limits = NO_LIMITS
+    """Of each tool and engine that a job starts."""
     effort: Effort = field(default_factory=Effort)

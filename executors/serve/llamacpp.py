@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from executors.process import Child
+from executors.process import NO_LIMITS, Child, Limits
 from executors.serve.engine import Endpoint, engine_died, until_healthy, watched
 from schemas.error import AgentError, ErrorCode
 from schemas.plan import Strategy
@@ -22,7 +22,13 @@ ENGINE = "llama.cpp"
 
 @contextlib.asynccontextmanager
 async def serve(
-    strategy: Strategy, model: Path, *, python: Path, log: Path, ready_timeout_s: float = READY_TIMEOUT_S
+    strategy: Strategy,
+    model: Path,
+    *,
+    python: Path,
+    log: Path,
+    ready_timeout_s: float = READY_TIMEOUT_S,
+    limits: Limits = NO_LIMITS,
 ) -> AsyncIterator[Endpoint]:
     """Serve `model` as `strategy` says, with the interpreter `python` of the `llamacpp` toolchain.
 
@@ -41,7 +47,7 @@ async def serve(
         "kv_type": KV_TYPES[strategy.kv_format],
         "prefix_caching": strategy.prefix_caching,
     }
-    child = Child([str(python), str(WORKER)], log=log, read_output=True)
+    child = Child([str(python), str(WORKER)], log=log, limits=limits, read_output=True)
     started = time.monotonic()
     try:
         await child.start(orjson.dumps(request))

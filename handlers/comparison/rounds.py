@@ -67,7 +67,11 @@ async def measure(bench: Bench, planned: Plan, forms: Sequence[Form]) -> Rounds:
             endpoints = [
                 await stack.enter_async_context(
                     llamacpp.serve(
-                        form.strategy, form.path, python=bench.tools.python, log=bench.log(f"serve-{form.path.stem}")
+                        form.strategy,
+                        form.path,
+                        python=bench.tools.python,
+                        log=bench.log(f"serve-{form.path.stem}"),
+                        limits=bench.workshop.limits,
                     )
                 )
                 for form in forms

@@ -96,7 +96,7 @@ class Bench:
 
         speaker = asyncio.create_task(speak())
         try:
-            yield Workbench(tools or self.tools, self.threads, self.log(name), last.append)
+            yield Workbench(tools or self.tools, self.threads, self.log(name), last.append, self.workshop.limits)
         finally:
             speaker.cancel()
             await asyncio.gather(speaker, return_exceptions=True)

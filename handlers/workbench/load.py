@@ -40,7 +40,9 @@ async def shaped_load(
             await bench.say(phase, stage, detail, level=level)
 
         log = bench.log(f"serve-{name}")
-        async with llamacpp.serve(strategy, weights, python=bench.tools.python, log=log) as endpoint:
+        async with llamacpp.serve(
+            strategy, weights, python=bench.tools.python, log=log, limits=bench.workshop.limits
+        ) as endpoint:
             report = await measure(
                 endpoint,
                 await prompts_of(bench, endpoint, load.spec.input_tokens),

@@ -23,8 +23,10 @@ log = structlog.get_logger()
 @contextlib.asynccontextmanager
 async def measuring(workshop: Workshop) -> AsyncIterator[None]:
     """The body while no other job measures on this machine: two at once would measure each other."""
-    lock = workshop.cache / "measuring.lock"
-    async with locked(lock, lambda: log.info("waiting", reason="another job measures on this machine")):
+    workshop.memory.mkdir(parents=True, exist_ok=True)
+    async with locked(
+        workshop.memory / "measuring.lock", lambda: log.info("waiting", reason="another job measures on this machine")
+    ):
         yield
 
 

@@ -17,6 +17,7 @@ from closing.agent import SMALL, tell
 from conftest import CACHE
 
 from executors.broker import Broker
+from executors.process import Limits
 from handlers.workshop import Workshop
 from schemas.error import AgentError, ErrorCode
 from schemas.plan import StepKind
@@ -58,6 +59,15 @@ async def test_a_damaged_model_file_fails_the_job_in_one_sentence(
     told = await tell(COMMAND, tmp_path / "runs", replace(workshop, model_roots=(root,)))
     assert (told.final.state, told.final.error) == (JobState.FAILED, ErrorCode.UNREADABLE_MODEL)
     assert "Traceback" not in told.final.detail
+    assert not list(told.directory.glob("*.gguf"))
+
+
+@pytest.mark.real
+async def test_t09_a_tool_over_its_memory_fails_the_job_in_one_sentence(workshop: Workshop, tmp_path: Path) -> None:
+    """Less address space than the model's library needs: the job ends, and nothing is left under a final name."""
+    told = await tell(COMMAND, tmp_path, replace(workshop, limits=Limits(memory=150_000_000)))
+    assert told.final.state is JobState.FAILED
+    assert told.final.error in {ErrorCode.OUT_OF_MEMORY, ErrorCode.TOOL_FAILED}
     assert not list(told.directory.glob("*.gguf"))
 
 
