@@ -56,7 +56,9 @@ async def probe(log: Path) -> HostFacts:
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     usable = min(cores, len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else cores)
     load = os.getloadavg()[0]
-    busy = await asyncio.to_thread(psutil.cpu_percent, BUSY_SAMPLE_S) / 100 * (os.cpu_count() or cores)
+    own = _own_cpu_s()
+    used = await asyncio.to_thread(psutil.cpu_percent, BUSY_SAMPLE_S) / 100 * (os.cpu_count() or cores)
+    busy = max(0.0, used - (_own_cpu_s() - own) / BUSY_SAMPLE_S)
     rates = {threads: await _rates(threads, log) for threads in sorted({1, usable})}
     memory = psutil.virtual_memory()
     info = _cpuinfo()
@@ -73,6 +75,12 @@ async def probe(log: Path) -> HostFacts:
         busy_cores=round(busy, 2),
         load_average=load,
     )
+
+
+def _own_cpu_s() -> float:
+    """CPU seconds of this process so far: what the agent does while it looks is no other work."""
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system)
 
 
 async def _rates(threads: int, log: Path) -> Rates:

@@ -18,6 +18,7 @@ from schemas.measurement import LoadReport
 from schemas.plan import Plan, StepKind
 from schemas.report import Comparison, Report, Trial
 from schemas.status import InferenceStatus, JobState
+from schemas.text import counted
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,9 @@ def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
         return ("Keep serving the untouched model.", "Loosen max_quality_loss, or ask for other hardware.")
     strategy = best.candidate.strategy
     serve = (
-        f"Serve {best.artifact.path} from {bench.job.directory} with llama.cpp: {strategy.threads} threads, "
-        f"{strategy.max_sequences} slots, {strategy.batched_tokens} batched tokens, {strategy.kv_format} KV cache."
+        f"Serve {best.artifact.path} from {bench.job.directory} with llama.cpp: {counted(strategy.threads, 'thread')}, "
+        f"{counted(strategy.max_sequences, 'slot')}, {strategy.batched_tokens} batched tokens, "
+        f"{strategy.kv_format} KV cache."
     )
     return (
         serve,
