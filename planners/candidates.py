@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from planners.corrections import Corrections
-from planners.evaluate import ACCEPTED_PER_STEP, Served
+from planners.evaluate import Served
 from planners.figures import shown
 from planners.judge import SPEED_METRICS, Z90, Judged
 from planners.memory import context_of
 from planners.prices import HOURS_PER_MONTH
 from planners.space import Space
+from planners.speculation import Speculation
 from planners.support import engines
 from planners.workload import Traffic
 from schemas.evidence import Estimate, Evidence
@@ -45,6 +46,7 @@ def strategy_at(found: Searched, flat: int) -> Strategy:
     group = space.groups[int(space.group[cell])]
     engine = engines()[group.engine]
     tp, pp = int(space.tp[cell]), int(space.pp[cell])
+    way = space.ahead[int(space.speculation[cell])]
     return Strategy(
         engine=group.engine,
         weight_format=group.weight_format,
@@ -61,7 +63,9 @@ def strategy_at(found: Searched, flat: int) -> Strategy:
         context=context_of(found.model, found.traffic),
         chunked_prefill=bool(space.chunked[cell]),
         prefix_caching=bool(space.prefix[cell]),
-        speculation=engine.speculation[int(space.speculation[cell])],
+        speculation=way.method,
+        draft=way.weights,
+        guesses=way.guesses,
         scheduling=engine.scheduling[int(space.scheduling[cell])],
     )
 
@@ -183,10 +187,20 @@ def _reasons(found: Searched, strategy: Strategy, cell: int, column: int) -> tup
     if strategy.importance_matrix:
         reasons.append("an importance matrix from calibration text lowers its loss at the same size and speed")
     if strategy.speculation != "none":
-        reasons.append(f"assumes that n-gram guesses yield {ACCEPTED_PER_STEP:g} tokens a step")
+        reasons.append(_guesses(found.space.ahead[int(found.space.speculation[cell])]))
     if strategy.prefix_caching:
         reasons.append(f"{found.traffic.shared_prefix_tokens} shared prompt tokens are computed once")
     return tuple(reasons)
+
+
+def _guesses(way: Speculation) -> str:
+    """What a speed-up by guessed tokens rests on."""
+    low, high = way.span
+    who = {"ngram": "its own text", "draft": way.weights, "eagle3": way.weights, "mtp": "its own extra layer"}
+    return (
+        f"assumes {way.tokens_per_step:.2g} tokens a step ({low:.2g} to {high:.2g}) from {way.guesses} guesses of "
+        f"{who[way.method]}, each accepted with a chance of {way.acceptance:.0%}; loses nothing in quality"
+    )
 
 
 def _at(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64 | np.bool_]]", cell: int, column: int) -> float:

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.memory import Footprint, footprint
-from planners.performance.sources import Layout, speeds
+from planners.performance.sources import Layout, bench_of, speeds
 from planners.quality import loss
 from planners.queueing import Latency, Replica, closed_loop, open_loop
 from planners.space import Group, Space
+from planners.speculation import Speculation
 from planners.workload import Traffic
 from schemas.evidence import Estimate, Evidence
 from schemas.model import ModelFacts
@@ -24,10 +25,7 @@ _KEY_RANGES = (2, 64, 64, 1 << 20, 1 << 12)
 _MOST_PROMPTS = 8.0
 """Prompts that a busy engine reads in one pass at the most, which spreads the cost of the pass."""
 
-DRAFT_TOKENS = 3
-ACCEPTED_PER_STEP = 1.2
-"""Tokens that a step of n-gram speculation yields on ordinary chat: assumed; copying tasks give far more."""
-SPECULATION_LOG_SD = 0.3
+_PROMPTS = ("prompt_s", "busy_s", "alone_s")
 _NEVER_S = 1e9
 """Seconds that stand for what does not run at all: finite, so that arithmetic stays quiet."""
 
@@ -37,6 +35,8 @@ class Served:
     """Speeds of one replica by cell and batch, whatever arrives; standard deviations of logarithms by group (G,)."""
 
     replica: Replica
+    sustained: Floats
+    """Output tokens per second of a saturated replica, (C, B): guesses raise none, as none has idle arithmetic."""
     footprint: Footprint
     quality: tuple[Estimate, ...]
     sd_first: Floats
@@ -64,11 +64,14 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic) -> Served:
     replica = Replica(
         space.batches.astype(np.float64), tpot, step, rate, prompt, busy, alone, passes, traffic.output_tokens
     )
+    rounds = busy + traffic.output_tokens * step / space.batches
+    sustained = np.minimum(rate, traffic.output_tokens / rounds)
+    guessed = _speculated(model, space, traffic, replica) if here.size else replica
     quality = tuple(
         _quality(model, group.weight_format, group.kv_format, importance=group.importance_matrix)
         for group in space.groups
     )
-    return Served(_speculated(space, replica), memory, quality, sds[0], sds[1], sds[2], tuple(evidence))
+    return Served(guessed, sustained, memory, quality, sds[0], sds[1], sds[2], tuple(evidence))
 
 
 @lru_cache(maxsize=4096)
@@ -87,8 +90,20 @@ class _Found:
     deviations: Floats
 
 
-def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints) -> _Found:
-    """What `cells` do, from one call of the performance source for all layouts that differ in anything it reads."""
+@dataclass(frozen=True)
+class _Rows:
+    """Layouts that differ in anything the performance source reads, and the cells they stand for."""
+
+    layouts: tuple[Layout, ...]
+    kinds: Ints
+    """Of each layout, what its group shares with others."""
+    of_group: Ints
+    tokens: Floats
+    back: Ints
+    """From each cell to its row."""
+
+
+def _rows_of(space: Space, traffic: Traffic, cells: Ints) -> _Rows:
     kinds: dict[tuple[str, ...], int] = {}
     names = [(group.engine, group.accelerator.key, group.weight_format, group.kv_format) for group in space.groups]
     of_group = np.array([kinds.setdefault(name, len(kinds)) for name in names])
@@ -101,26 +116,40 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints) -
     rows = cells[first]
     kind = of_group[space.group[rows]] * 2 + space.prefix[rows]
     starts = np.flatnonzero(np.diff(kind, prepend=-1))
-    layouts = [
+    layouts = tuple(
         _layout(space, traffic, space.groups[int(leader[kind[at] // 2])], part)
         for at, part in zip(starts, np.split(rows, starts[1:]), strict=True)
-    ]
-    found = speeds(model, *layouts)
-    lengths = [np.full((layout.tp.shape[0], 1), float(layout.input_tokens)) for layout in layouts]
-    length, tokens = np.concatenate(lengths), space.batched_tokens[rows][:, None]
-    together = np.clip(np.floor(tokens / length), 1.0, _MOST_PROMPTS)
-    middle = np.full(1, traffic.input_tokens + traffic.output_tokens / 2)
+    )
+    return _Rows(layouts, kind[starts] // 2, of_group, space.batched_tokens[rows].astype(np.float64)[:, None], back)
+
+
+def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints) -> _Found:
+    """What `cells` do, from one call of the performance source for all their layouts."""
+    rows = _rows_of(space, traffic, cells)
+    found = speeds(model, *rows.layouts)
+    length = _lengths(rows.layouts)
+    together = np.clip(np.floor(rows.tokens / length), 1.0, _MOST_PROMPTS)
     arrays = (
         found.tpot_ms / 1e3,
-        found.bench.step(layouts[0].batch.astype(np.float64), middle),
+        found.bench.step(space.batches.astype(np.float64), _middle(traffic)),
         found.output_tok_s,
         found.ttft_ms / 1e3,
         found.bench.prefill(together, length) / together,
         found.bench.prefill(np.ones(1), length),
     )
-    deviations = np.full((3, len(kinds)), 0.3)
-    deviations[:, kind[starts] // 2] = found.ttft_log_sd, found.tpot_log_sd, found.output_log_sd
-    return _Found(tuple(array[back] for array in arrays), deviations[:, of_group])
+    deviations = np.full((3, int(rows.of_group.max()) + 1), 0.3)
+    deviations[:, rows.kinds] = found.ttft_log_sd, found.tpot_log_sd, found.output_log_sd
+    return _Found(tuple(array[rows.back] for array in arrays), deviations[:, rows.of_group])
+
+
+def _lengths(layouts: tuple[Layout, ...]) -> Floats:
+    """Prompt tokens that are really read, by row (rows, 1)."""
+    return np.concatenate([np.full((layout.tp.shape[0], 1), float(layout.input_tokens)) for layout in layouts])
+
+
+def _middle(traffic: Traffic) -> Floats:
+    """Tokens of context half way through an answer."""
+    return np.full(1, traffic.input_tokens + traffic.output_tokens / 2)
 
 
 def _layout(space: Space, traffic: Traffic, group: Group, rows: Ints) -> Layout:
@@ -141,28 +170,46 @@ def _layout(space: Space, traffic: Traffic, group: Group, rows: Ints) -> Layout:
     )
 
 
-def _speculated(space: Space, replica: Replica) -> Replica:
-    """Where tokens are guessed, a step costs what one with all the guesses costs and yields the accepted ones."""
-    guessing = space.speculation > 0
-    if not guessing.any():
-        return replica
-    wider = np.minimum(np.searchsorted(space.batches, space.batches * (1 + DRAFT_TOKENS)), space.batches.size - 1)
-    guessed = replica.tpot_s[:, wider] / ACCEPTED_PER_STEP
-    # Guesses shorten waits; a saturated server has no idle arithmetic to check them with, so they raise no capacity.
-    rate = replica.tokens_s * np.minimum(1.0, replica.tpot_s / guessed)
-    return replace(
-        replica,
-        tpot_s=np.where(guessing[:, None], guessed, replica.tpot_s),
-        step_s=np.where(guessing[:, None], replica.step_s[:, wider] / ACCEPTED_PER_STEP, replica.step_s),
-        tokens_s=np.where(guessing[:, None], rate, replica.tokens_s),
-    )
+def _speculated(model: ModelFacts, space: Space, traffic: Traffic, replica: Replica) -> Replica:
+    """Where tokens are guessed, a step drafts and checks them and yields those accepted; prompts are read twice."""
+    changed = {name: getattr(replica, name).copy() for name in ("tpot_s", "step_s", "tokens_s", *_PROMPTS)}
+    for number, way in enumerate(space.ahead):
+        cells = np.flatnonzero(space.speculation == number)
+        if way.guesses and cells.size:
+            step, prompt = _guessed(model, space, traffic, cells, way)
+            tpot = replica.tpot_s[cells] + step - replica.step_s[cells]
+            changed["tokens_s"][cells] *= replica.tpot_s[cells] / tpot
+            changed["tpot_s"][cells], changed["step_s"][cells] = tpot, step
+            for name in _PROMPTS:
+                changed[name][cells] += prompt
+    return replace(replica, **changed)
 
 
-def under(traffic: Traffic, space: Space, replica: Replica) -> Latency:
+def _guessed(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints, way: Speculation) -> tuple[Floats, Floats]:
+    """Seconds for each token of `cells` (N, B) and for a draft's prompt (N, 1).
+
+    Checking reads each sequence's cache once for all its guesses: that many more tokens at as much less context.
+    """
+    rows = _rows_of(space, traffic, cells)
+    batch, middle = space.batches.astype(np.float64), _middle(traffic)
+    checked = 1 + way.guesses
+    step = bench_of(model, *rows.layouts).step(batch * checked, middle / checked)
+    prompt = np.zeros((step.shape[0], 1))
+    if way.head is not None:
+        drafting = [replace(one, weight_format=way.head_format(one.weight_format)) for one in rows.layouts]
+        bench = bench_of(way.head, *drafting)
+        step = step + way.guesses * bench.step(batch, middle)
+        prompt = bench.prefill(np.ones(1), _lengths(rows.layouts))
+    return (step / way.tokens_per_step)[rows.back], prompt[rows.back]
+
+
+def under(traffic: Traffic, space: Space, served: Served) -> Latency:
     """Latencies and capacity (all replicas together) of every candidate under the traffic."""
+    replica = served.replica
     replicas = space.replicas[:, None].astype(np.float64)
     if traffic.rate > 0:
-        found = open_loop(replica, traffic.rate / replicas)
+        counted = replace(replica, tokens_s=np.minimum(replica.tokens_s, served.sustained))
+        found = open_loop(counted, traffic.rate / replicas)
     elif traffic.batch_job:
         found = closed_loop(replica, np.full_like(replicas, space.batches[-1]))
     else:

@@ -70,9 +70,27 @@ def sensitivity_of(searched: Searched, chosen: int) -> tuple[Sensitivity, ...]:
         if gain := _gain(searched, chosen, best):
             step = f"{limit.name} {shown(limit.asked, limit.unit)} to {shown(loosened.asked, limit.unit)}"
             found.append(Sensitivity(limit=limit.name, step=step, gain=gain))
-    if more := _more_money(searched, chosen):
-        found.append(more)
+    found += [more for more in (_more_money(searched, chosen), _guessing(searched, chosen)) if more]
     return tuple(found)
+
+
+def _guessing(searched: Searched, chosen: int) -> Sensitivity | None:
+    """What guessing tokens ahead would gain at the same rent, where the choice does not."""
+    space, judged = searched.space, searched.judged
+    cell, column = divmod(chosen, space.batches.size)
+    same = (space.group == space.group[cell]) & (space.speculation > 0)
+    if space.speculation[cell]:
+        return None
+    money = np.nan_to_num(judged.monthly)
+    allowed = judged.met & same[:, None] & (money <= money[cell, 0])
+    allowed &= np.arange(space.batches.size) == column
+    if not allowed.any():
+        return None
+    best = int(np.argmin(np.where(allowed, judged.latency.latency_p95, np.inf)))
+    way = space.ahead[int(space.speculation[best // space.batches.size])]
+    gain = _gain(searched, chosen, best)
+    step = f"guessing {way.guesses} tokens ahead ({way.method}), if the assumed {way.acceptance:.0%} of them hold"
+    return Sensitivity(limit="speculation", step=step, gain=gain) if gain else None
 
 
 def _loosened(limit: Limit) -> Limit:
@@ -110,6 +128,7 @@ def _more_money(searched: Searched, chosen: int) -> Sensitivity | None:
     now, latency = float(money.ravel()[chosen]), judged.latency.latency_p95
     others = tuple(limit for limit in judged.limits if limit.name != "budget_monthly")
     faster = replace(judged, limits=others).met & (latency <= 0.8 * latency.ravel()[chosen]) & (money > now)
+    faster &= (searched.space.speculation <= searched.space.speculation[chosen // columns])[:, None]
     if not faster.any() or not np.isfinite(now):
         return None
     best = int(np.argmin(np.where(faster, money, np.inf)))

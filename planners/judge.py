@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.corrections import Corrections
-from planners.evaluate import SPECULATION_LOG_SD, Served, under
+from planners.evaluate import Served, under
 from planners.prices import HOURS_PER_MONTH, OWNED, PriceTable, Rent, cheapest
 from planners.queueing import MAX_UTILISATION, Latency
 from planners.space import WIDE_POOLS, Space
@@ -101,7 +101,7 @@ def judge(
     rents: tuple[Rent | None, ...] | None = None,
 ) -> Judged:
     """Every candidate against every limit; `rents` where they are known from an earlier call."""
-    latency, spread = _corrected(under(traffic, space, served.replica), space, served, corrections)
+    latency, spread = _corrected(under(traffic, space, served), space, served, corrections)
     quality = tuple(
         _measured_quality(estimate, corrections, space, index) for index, estimate in enumerate(served.quality)
     )
@@ -188,7 +188,7 @@ def _corrected(
     latency: Latency, space: Space, served: Served, corrections: Corrections
 ) -> tuple[Latency, dict[str, Floats]]:
     """Latency shifted by what was measured near each group, and the spread of each figure."""
-    guessed = np.where(space.speculation > 0, SPECULATION_LOG_SD, 0.0)[:, None]
+    guessed = np.array([way.log_sd for way in space.ahead])[space.speculation][:, None]
     base = {"ttft": served.sd_first, "tpot": served.sd_step, "capacity": served.sd_rate}
     base["latency"] = np.hypot(0.5 * served.sd_first, served.sd_step)
     changed: dict[str, Floats] = {}

@@ -7,7 +7,6 @@ Names and values as published: vLLM 0.32 `engine/arg_utils.py`, SGLang 0.5.23 `a
 from collections.abc import Callable
 
 from planners.catalog import hardware
-from planners.evaluate import DRAFT_TOKENS
 from schemas.hardware import AcceleratorKind
 from schemas.plan import Strategy
 
@@ -33,7 +32,7 @@ def _vllm(plan: Strategy) -> list[object]:
     if _is_gpu(plan):  # graphs for every batch up to the limit: a step outside of them pays for each launch again
         words += ["--compilation-config", f'{{"cudagraph_capture_sizes":[{",".join(map(str, _graph_sizes(plan)))}]}}']
     if plan.speculation == "ngram":
-        guess = f'{{"method":"ngram","num_speculative_tokens":{DRAFT_TOKENS},"prompt_lookup_max":4}}'
+        guess = f'{{"method":"ngram","num_speculative_tokens":{plan.guesses},"prompt_lookup_max":4}}'
         words += ["--speculative-config", guess]
     return words
 
@@ -89,7 +88,7 @@ def _tgi(plan: Strategy) -> list[object]:
     methods = {"GPTQ-INT4": "gptq", "AWQ-INT4": "awq", "NF4": "bitsandbytes-nf4", "FP8": "fp8"}
     words += ["--quantize", methods[plan.weight_format]] if plan.weight_format in methods else []
     words += ["--kv-cache-dtype", "fp8_e5m2"] if plan.kv_format == "FP8" else []
-    words += ["--speculate", DRAFT_TOKENS] if plan.speculation == "ngram" else []
+    words += ["--speculate", plan.guesses] if plan.speculation == "ngram" else []
     return words
 
 

@@ -107,6 +107,7 @@ def within_fixed_limits(searched: Searched) -> Searched:
                 for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "alone_s", "passes")
             },
         ),
+        sustained=searched.served.sustained[keep],
         footprint=replace(memory, **{name: getattr(memory, name)[keep] for name in memory.__dataclass_fields__}),
     )
     return replace(searched, space=space, served=served, judged=judged)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.performance.formats import weight_format
+from planners.speculation import NONE, Speculation, speculations
 from planners.support import Engine, Rule, engines, rules
 from planners.workload import Traffic
 from schemas.hardware import Accelerator, AcceleratorKind, Pool
@@ -54,6 +55,8 @@ class Space:
 
     groups: tuple[Group, ...]
     batches: Ints
+    ahead: tuple[Speculation, ...]
+    """What `speculation` counts."""
     group: Ints
     tp: Ints
     pp: Ints
@@ -90,9 +93,10 @@ def build(model: ModelFacts, pools: tuple[Pool, ...], wanted: tuple[str, ...], t
     refused: dict[str, tuple[int, str]] = {}
     cpu = all(pool.accelerator.kind is AcceleratorKind.CPU for pool in pools)
     batches = np.array(CPU_BATCHES if cpu else WIDE_BATCHES if wide else BATCHES, dtype=np.int64)
+    ahead = (NONE,) if wide else speculations(model)
     for pool, rule in product(pools, (rule for rule in rules() if rule.engine in wanted)):
         engine = engines()[rule.engine]
-        cells = _layouts(model, pool, engine, traffic, wide=wide)
+        cells = _layouts(model, pool, engine, traffic, ahead=ahead, wide=wide)
         reason = _refusal(model, pool.accelerator, engine, rule)
         if reason is not None:
             count, example = refused.get(reason, (0, f"{rule.engine} {rule.weight_format} on {pool.accelerator.key}"))
@@ -104,7 +108,7 @@ def build(model: ModelFacts, pools: tuple[Pool, ...], wanted: tuple[str, ...], t
     table = np.hstack(blocks) if blocks else np.zeros((10, 0), dtype=np.int64)
     columns = dict(zip((*_LAYOUT, *_SETTINGS), table, strict=True))
     named = tuple(Refused(reason, count, example) for reason, (count, example) in refused.items())
-    return Space(groups=tuple(groups), batches=batches, refused=named, **columns)
+    return Space(groups=tuple(groups), batches=batches, ahead=ahead, refused=named, **columns)
 
 
 def _refusal(model: ModelFacts, accelerator: Accelerator, engine: Engine, rule: Rule) -> str | None:
@@ -127,17 +131,31 @@ def _importance(name: str) -> tuple[bool, ...]:
     return (False, True) if name in _IMATRIX else (False,)
 
 
-def _layouts(model: ModelFacts, pool: Pool, engine: Engine, traffic: Traffic, *, wide: bool) -> Ints:
+def _layouts(
+    model: ModelFacts, pool: Pool, engine: Engine, traffic: Traffic, *, ahead: tuple[Speculation, ...], wide: bool
+) -> Ints:
     """Rows tp, pp, replicas, batched tokens, threads, chunked, prefix, speculation, scheduling; a column a layout."""
     settings = (
         engine.batched_tokens[-1:] if wide else engine.batched_tokens,
         _threads(pool.accelerator),
         (int(engine.chunked[0]),) if wide else tuple(int(flag) for flag in engine.chunked),
         (0, 1) if traffic.shared_prefix_tokens else (0,),
-        range(1) if wide else range(len(engine.speculation)),
+        (0,),
         range(1) if wide else range(len(engine.scheduling)),
     )
-    rows = [(*shape, *setting) for shape in _shapes(model, pool, engine) for setting in product(*settings)]
+    plain = list(product(*settings))
+    shapes = list(_shapes(model, pool, engine))
+    rows = [(*shape, *setting) for shape in shapes for setting in plain]
+    # Guesses are tried with the engine's own settings; on this host nothing fetches drafts.
+    usual = [setting for setting in plain if setting[2] == int(engine.chunked[0]) and setting[5] == 0]
+    rows += [
+        (*shape, *setting[:4], number, 0)
+        for number, way in enumerate(ahead)
+        if way.method in engine.speculation and pool.accelerator.key != "host"
+        for shape in shapes
+        if shape[1] == 1 and way.drafts_on(engine.name, model, shape[0])
+        for setting in usual
+    ]
     return np.array(rows, dtype=np.int64).reshape(-1, 9).T
 
 

@@ -34,6 +34,11 @@ class Strategy(Record):
     chunked_prefill: bool = True
     prefix_caching: bool = False
     speculation: str = "none"
+    """What guesses tokens ahead: `ngram`, `draft` (a smaller model), `eagle3` or `mtp` (a head of the model's)."""
+    draft: str = ""
+    """Where the draft's weights are published; empty where there is none."""
+    guesses: NonNegativeInt = 0
+    """Tokens guessed for each step."""
     scheduling: str = "fcfs"
 
     @property
@@ -42,7 +47,8 @@ class Strategy(Record):
         quant = self.weight_format + ("+imatrix" if self.importance_matrix else "")
         gpus = f"{self.replicas}x{self.count}x{self.accelerator}"
         place = counted(self.threads, "thread") if self.accelerator == "host" else gpus
-        return f"{self.engine} {quant}, {place}, {counted(self.max_sequences, 'slot')}"
+        ahead = "" if self.speculation == "none" else f", {self.speculation} {self.draft.rpartition('/')[2]}".rstrip()
+        return f"{self.engine} {quant}, {place}, {counted(self.max_sequences, 'slot')}{ahead}"
 
 
 class Memory(Record):
