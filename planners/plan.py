@@ -5,14 +5,14 @@ from planners.candidates import Searched, candidate_at
 from planners.choose import choose, frontier
 from planners.explain import binding_of, ruled_out_of, sensitivity_of, verdict_of
 from planners.finalists import with_simulation
-from planners.launch import launch_arguments
+from planners.launch import launch_of
 from planners.relax import relaxations_of
 from planners.search import Facts, search
 from planners.space import WIDE_POOLS
 from planners.steps import handoffs_of, steps_of, undo_of
 from schemas.command import Mode, OptimizeInference
 from schemas.hardware import Pool
-from schemas.plan import Assumption, Candidate, Plan, PlannedWorkload
+from schemas.plan import Assumption, Candidate, Launch, Plan, PlannedWorkload
 
 __all__ = ["Facts", "plan"]
 
@@ -56,10 +56,18 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         assumptions=(*assumed, *_assumptions(searched, facts)),
         steps=steps_of(mode, baseline, chosen, native=searched.model.native_format, host=facts.on_host),
         handoffs=handoffs_of(mode, chosen, limit, feasible=bool(chosen), host=facts.on_host),
-        launch=launch_arguments(chosen[0].strategy) if chosen else (),
+        launch=_launch(searched, chosen),
         undo=undo_of(baseline, chosen),
         hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )
+
+
+def _launch(searched: Searched, chosen: tuple[Candidate, ...]) -> Launch | None:
+    if not chosen:
+        return None
+    first = chosen[0].strategy
+    device = next(g.accelerator for g in searched.space.groups if g.accelerator.key == first.accelerator)
+    return launch_of(first, searched.model, device)
 
 
 def _hardware(pools: tuple[Pool, ...]) -> str:

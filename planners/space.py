@@ -96,13 +96,13 @@ def build(model: ModelFacts, pools: tuple[Pool, ...], wanted: tuple[str, ...], t
     ahead = (NONE,) if wide else speculations(model)
     for pool, rule in product(pools, (rule for rule in rules() if rule.engine in wanted)):
         engine = engines()[rule.engine]
-        cells = _layouts(model, pool, engine, traffic, ahead=ahead, wide=wide)
+        cells = _layouts(model, pool, rule, traffic, ahead=ahead, wide=wide)
         reason = _refusal(model, pool.accelerator, engine, rule)
         if reason is not None:
             count, example = refused.get(reason, (0, f"{rule.engine} {rule.weight_format} on {pool.accelerator.key}"))
             refused[reason] = (count + cells.shape[1] * batches.size, example)
             continue
-        for importance, kv in product(_importance(rule.weight_format), engine.kv_formats_on(pool.accelerator)):
+        for importance, kv in product(_importance(rule.weight_format), rule.kv_formats_on(pool.accelerator, model)):
             groups.append(Group(rule.engine, pool.accelerator, pool.count, rule.weight_format, importance, kv))
             blocks.append(np.vstack([np.full((1, cells.shape[1]), len(groups) - 1, dtype=np.int64), cells]))
     table = np.hstack(blocks) if blocks else np.zeros((10, 0), dtype=np.int64)
@@ -132,9 +132,10 @@ def _importance(name: str) -> tuple[bool, ...]:
 
 
 def _layouts(
-    model: ModelFacts, pool: Pool, engine: Engine, traffic: Traffic, *, ahead: tuple[Speculation, ...], wide: bool
+    model: ModelFacts, pool: Pool, rule: Rule, traffic: Traffic, *, ahead: tuple[Speculation, ...], wide: bool
 ) -> Ints:
     """Rows tp, pp, replicas, batched tokens, threads, chunked, prefix, speculation, scheduling; a column a layout."""
+    engine = engines()[rule.engine]
     settings = (
         engine.batched_tokens[-1:] if wide else engine.batched_tokens,
         _threads(pool.accelerator),
@@ -151,7 +152,7 @@ def _layouts(
     rows += [
         (*shape, *setting[:4], number, 0)
         for number, way in enumerate(ahead)
-        if way.method in engine.speculation and pool.accelerator.key != "host"
+        if way.guesses and way.method in rule.ahead and pool.accelerator.key != "host"
         for shape in shapes
         if shape[1] == 1 and way.drafts_on(engine.name, model, shape[0])
         for setting in usual

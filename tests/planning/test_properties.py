@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from planners.arguments import faults
 from planners.catalog import find_hardware, find_model, load_prices
 from planners.choose import score
 from planners.plan import Facts, plan
@@ -100,7 +102,9 @@ def can_run(candidate: Candidate, fields: dict[str, Any]) -> bool:
     rule = next(r for r in rules() if (r.engine, r.weight_format) == (strategy.engine, strategy.weight_format))
     return (
         rule.runs_on(pool.accelerator)
-        and strategy.kv_format in engines()[strategy.engine].kv_formats_on(pool.accelerator)
+        and strategy.kv_format in rule.kv_formats_on(pool.accelerator, find_model(fields["model"]))
+        and strategy.speculation in {"none", *rule.ahead}
+        and strategy.scheduling in engines()[strategy.engine].scheduling
         and strategy.count == strategy.tensor_parallel * strategy.pipeline_parallel
         and strategy.count * strategy.replicas <= pool.count
         and find_model(fields["model"]).heads % strategy.tensor_parallel == 0
@@ -122,6 +126,10 @@ def test_no_chosen_plan_breaks_a_limit_or_cannot_run(fields: dict[str, Any]) -> 
     else:
         assert found.binding
     assert all(can_run(candidate, fields) for candidate in (*found.chosen, *found.frontier))
+    if found.launch is not None:
+        assert (
+            faults(found.launch.engine, found.launch.arguments, yaml.safe_load(found.launch.settings), "--config") == ()
+        )
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
