@@ -32,6 +32,7 @@ class Searched:
     served: Served
     judged: Judged
     corrections: Corrections
+    silicon: bool
 
 
 def cost_per_1k(monthly: float, rate: float) -> float:
@@ -130,15 +131,19 @@ def _speed(found: Searched, strategy: Strategy, field: str, value: float, cell: 
             source="measured by this agent",
         )
     sd = float(found.judged.spread[field][cell, 0])
-    guessed = strategy.speculation != "none"
-    evidence = Evidence.ASSUMED if guessed else found.served.evidence[int(found.space.group[cell])]
+    served = found.served
+    kept = {"tpot": served.step_evidence, "capacity": served.rate_evidence}.get(field)
+    evidence = Evidence.CALIBRATED if kept is None else kept[cell]
+    source = "aiconfigurator-core" if evidence is Evidence.SILICON else "planners.performance"
+    if strategy.speculation != "none":
+        evidence = Evidence.ASSUMED
     return Estimate(
         value=_tidy(value),
         low=_tidy(value * math.exp(-Z90 * sd)),
         high=_tidy(value * math.exp(Z90 * sd)),
         unit=unit,
         evidence=evidence,
-        source="planners.performance" + ("; shifted by measurements" if found.corrections.measurements else ""),
+        source=source + ("; shifted by measurements" if found.corrections.measurements else ""),
     )
 
 

@@ -189,12 +189,12 @@ def _corrected(
 ) -> tuple[Latency, dict[str, Floats]]:
     """Latency shifted by what was measured near each group, and the spread of each figure."""
     guessed = np.array([way.log_sd for way in space.ahead])[space.speculation][:, None]
-    base = {"ttft": served.sd_first, "tpot": served.sd_step, "capacity": served.sd_rate}
+    base: dict[str, Floats] = {"ttft": served.sd_first, "tpot": served.sd_step, "capacity": served.sd_rate}
     base["latency"] = np.hypot(0.5 * served.sd_first, served.sd_step)
     changed: dict[str, Floats] = {}
     spread: dict[str, Floats] = {}
     for field, metric in SPEED_METRICS.items():
-        sd = base[field.split("_")[0]]
+        sd = base[field.split("_")[0]][:, None]
         if corrections.measurements:
             shifts = [
                 corrections.shift(group.engine, group.accelerator.key, group.weight_format, metric)
@@ -202,8 +202,8 @@ def _corrected(
             ]
             factor = np.exp([shift.log_shift for shift in shifts])
             changed[field] = getattr(latency, field) * factor[space.group][:, None]
-            sd = sd * np.array([shift.spread for shift in shifts])
-        spread[field] = np.hypot(sd[space.group][:, None], guessed)
+            sd = sd * np.array([shift.spread for shift in shifts])[space.group][:, None]
+        spread[field] = np.hypot(sd, guessed)
     return replace(latency, **changed), spread
 
 

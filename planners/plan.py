@@ -1,5 +1,7 @@
 """The flow of the planner on one page: a request and facts in, a plan out; the same ones give the same to the byte."""
 
+import numpy as np
+
 from planners.baseline import baseline_of, bottleneck_of
 from planners.candidates import Searched, candidate_at
 from planners.choose import choose, frontier
@@ -11,6 +13,7 @@ from planners.search import Facts, search
 from planners.space import WIDE_POOLS
 from planners.steps import handoffs_of, steps_of, undo_of
 from schemas.command import Mode, OptimizeInference
+from schemas.evidence import Evidence
 from schemas.hardware import Pool
 from schemas.plan import Assumption, Candidate, Launch, Plan, PlannedWorkload
 
@@ -97,6 +100,21 @@ def _workload(searched: Searched, baseline: Candidate, chosen: tuple[Candidate, 
     )
 
 
+def _kernels(facts: Facts, searched: Searched) -> Assumption:
+    """Whether figures could stand on measured kernels, and whether some do."""
+    name, better = "measured kernels", "install inferwright[silicon]"
+    if facts.on_host:
+        return Assumption(name=name, value="none", why="this host is measured itself")
+    if not facts.silicon:
+        return Assumption(name=name, value="not installed", why=f"speeds are of the fitted model; {better} for data")
+    if not searched.silicon:
+        return Assumption(name=name, value="not asked", why="too many kinds of hardware at once: name fewer")
+    evidence = np.concatenate([searched.served.step_evidence, searched.served.rate_evidence])
+    known = int((evidence == Evidence.SILICON).sum())
+    value = "aiconfigurator-core" if known else "none known"
+    return Assumption(name=name, value=value, why="times per token and rates of some layouts" if known else "not these")
+
+
 def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
     """What every plan of this kind takes as given."""
     found = [
@@ -108,6 +126,7 @@ def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
         if facts.host and facts.host.load_average > facts.host.cores / 2:
             value = f"{facts.host.load_average:.1f} runnable processes"
             found.append(Assumption(name="load", value=value, why="the host is busy: speeds may be upper bounds"))
+    found.append(_kernels(facts, searched))
     names = [pool.accelerator.key for pool in facts.pools]
     if 1 < len(names) <= 3 and all(name.split("-")[0] == names[0].split("-")[0] for name in names):  # noqa: PLR2004
         found.append(Assumption(name="hardware", value=" or ".join(names), why="the name fits each; the best is taken"))

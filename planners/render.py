@@ -80,9 +80,17 @@ def _row(number: str, candidate: Candidate) -> str:
         _percent(guess.quality_loss),
         "" if guess.cost_monthly_usd is None else f"{guess.cost_monthly_usd.value:,.0f}",
         "" if guess.cost_per_1k_usd is None else f"{guess.cost_per_1k_usd.value:.3g}",
-        f"{guess.latency_p95_ms.evidence}",
+        _evidence(candidate),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _evidence(candidate: Candidate) -> str:
+    """The class of the latencies; of TPOT and of the rate too where those stand on something else."""
+    guess = candidate.prediction
+    kinds = {"TPOT": guess.tpot_ms.evidence, "rate": guess.throughput_rps.evidence}
+    rest = [f"{name} {kind}" for name, kind in kinds.items() if kind != guess.latency_p95_ms.evidence]
+    return ", ".join([f"{guess.latency_p95_ms.evidence}", *rest])
 
 
 def _span(estimate: Estimate) -> str:

@@ -65,7 +65,7 @@ def ask(fields: dict[str, Any]) -> tuple[OptimizeInference, Facts]:
     """The request and the facts for it."""
     request = OptimizeInference.model_validate(fields)
     pools = find_hardware(request.constraints.hardware)
-    return request, Facts(find_model(request.model), pools, None, load_prices())
+    return request, Facts(find_model(request.model), pools, None, load_prices(), silicon=False)
 
 
 def planned(fields: dict[str, Any]) -> Plan | None:
