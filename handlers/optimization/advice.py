@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from executors import memory, models
+from executors.compress.gguf_header import read_header
 from executors.files import write_whole
 from executors.host import identity, probe
 from handlers.workbench.bench import Bench
@@ -16,7 +17,7 @@ from handlers.workbench.memory import memory_of, recalled
 from handlers.workshop import Workshop
 from planners.catalog import accelerator_from_host, find_hardware, find_model
 from planners.corrections import Corrections, planner_version
-from planners.gguf import model_from_gguf_metadata, parse_gguf_header
+from planners.gguf import model_from_gguf
 from planners.plan import Facts, plan
 from planners.prices import PriceTable, load_prices
 from schemas.command import Constraints, Mode, OptimizeInference, Workload
@@ -113,7 +114,7 @@ def model_of(name: str, workshop: Workshop) -> ModelFacts:
 
 def from_file(path: Path) -> ModelFacts:
     """The facts that a GGUF file states about itself."""
-    return model_from_gguf_metadata(parse_gguf_header(models.header(path)), path.stem)
+    return model_from_gguf(read_header(path), path.stem)
 
 
 def facts(
