@@ -1,11 +1,12 @@
 """Models on disk: a name in, a file under a configured root out; no path is ever built from a message."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from executors.unsafe import check_folder, could_run_code
+from executors.unsafe import CONFIG_BYTES, check_folder, could_run_code
 from schemas.error import AgentError, ErrorCode
 
 GGUF_MAGIC = b"GGUF"
@@ -32,6 +33,21 @@ def locate(name: str, roots: Sequence[Path]) -> Path | None:
         if wanted in {_key(stem), _key(QUANT_SUFFIX.sub("", stem))}:
             _check(path)
             return path
+    return None
+
+
+def description(name: str, roots: Sequence[Path]) -> tuple[str, dict[str, object]] | None:
+    """The name of a folder that goes by `name` under one of `roots`, and what its config.json says; None without one.
+
+    Raises:
+        AgentError: `unsafe_model` where loading it could run code; `unreadable_model` where it is no JSON object.
+    """
+    wanted = _key(name)
+    for folder in _folders(roots):
+        path = folder / "config.json"
+        if wanted and _key(folder.name) == wanted and path.is_file():
+            check_folder(folder)
+            return folder.name, _config(path)
     return None
 
 
@@ -72,6 +88,18 @@ def _files(roots: Sequence[Path]) -> Iterator[Path]:
         for path in sorted((*root.glob("*.gguf"), *root.glob("*/*.gguf"))):
             if path.resolve().is_relative_to(real):
                 yield path
+
+
+def _config(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        raw = file.read(CONFIG_BYTES)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"config.json of {path.parent.name} is not JSON") from error
+    if not isinstance(found, dict):
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"config.json of {path.parent.name} is no JSON object")
+    return found
 
 
 def _check(path: Path) -> None:
