@@ -104,9 +104,11 @@ def _best_of_each(scores: Floats, allowed: NDArray[np.bool_], space: Space, name
     flat = np.flatnonzero(allowed)
     kinds = {name: number for number, name in enumerate(dict.fromkeys(names))}
     kind = np.array([kinds[name] for name in names], dtype=np.int64)[space.group[flat // space.batches.size]]
-    order = np.argsort(scores.ravel()[flat], kind="stable")
-    _, first = np.unique(kind[order], return_index=True)
-    return tuple(int(flat[order[at]]) for at in np.sort(first))
+    value = scores.ravel()[flat]
+    best = [
+        places[np.argmin(value[places])] for number in kinds.values() if (places := np.flatnonzero(kind == number)).size
+    ]
+    return tuple(int(flat[at]) for at in sorted(best, key=lambda at: (value[at], at)))
 
 
 def frontier(space: Space, judged: Judged) -> tuple[int, ...]:
@@ -123,7 +125,8 @@ def frontier(space: Space, judged: Judged) -> tuple[int, ...]:
     )
     # Figures closer than two percent are alike to a reader; rounding them keeps the front short.
     rounded = np.sign(figures) * np.round(np.log1p(np.abs(figures) * [1e3, 1, 1, 1]) / 0.02)
-    _, unique = np.unique(rounded, axis=0, return_index=True)
+    steps = (rounded - rounded.min(axis=0)).astype(np.int64)
+    _, unique = np.unique(np.ravel_multi_index(tuple(steps.T), tuple(steps.max(axis=0) + 1)), return_index=True)
     kept = _undominated(rounded[unique])
     front = unique[kept]
     front = front[np.argsort(figures[front, 1], kind="stable")]

@@ -91,12 +91,16 @@ def build(model: ModelFacts, pools: tuple[Pool, ...], wanted: tuple[str, ...], t
     groups: list[Group] = []
     blocks: list[Ints] = []
     refused: dict[str, tuple[int, str]] = {}
+    layouts: dict[tuple[str, int, str, tuple[str, ...]], Ints] = {}
     cpu = all(pool.accelerator.kind is AcceleratorKind.CPU for pool in pools)
     batches = np.array(CPU_BATCHES if cpu else WIDE_BATCHES if wide else BATCHES, dtype=np.int64)
     ahead = (NONE,) if wide else speculations(model)
     for pool, rule in product(pools, (rule for rule in rules() if rule.engine in wanted)):
         engine = engines()[rule.engine]
-        cells = _layouts(model, pool, rule, traffic, ahead=ahead, wide=wide)
+        key = (pool.accelerator.key, pool.count, rule.engine, rule.ahead)
+        if key not in layouts:
+            layouts[key] = _layouts(model, pool, rule, traffic, ahead=ahead, wide=wide)
+        cells = layouts[key]
         reason = _refusal(model, pool.accelerator, engine, rule)
         if reason is not None:
             count, example = refused.get(reason, (0, f"{rule.engine} {rule.weight_format} on {pool.accelerator.key}"))
