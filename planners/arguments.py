@@ -34,6 +34,13 @@ def published(engine: str) -> dict[str, Argument]:
     return {row["flag"]: _argument(row) for row in table("arguments") if row["engine"] == name}
 
 
+@cache
+def publisher(engine: str) -> str:
+    """Whose arguments an engine's are held against, with the version."""
+    name = _SAME.get(engine, engine)
+    return next(f"{name} {row['version']}" for row in table("arguments") if row["engine"] == name)
+
+
 def _argument(row: dict[str, str]) -> Argument:
     kind = row["kind"]
     most = 0 if kind == "none" else 1 << 10 if kind.endswith("+") else 1

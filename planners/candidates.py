@@ -18,6 +18,7 @@ from planners.workload import Traffic
 from schemas.evidence import Estimate, Evidence
 from schemas.model import ModelFacts
 from schemas.plan import Candidate, Memory, Prediction, Strategy
+from schemas.text import counted
 
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600.0
 
@@ -203,8 +204,8 @@ def _guesses(way: Speculation) -> str:
     low, high = way.span
     who = {"ngram": "its own text", "draft": way.weights, "eagle3": way.weights, "mtp": "its own extra layer"}
     return (
-        f"assumes {way.tokens_per_step:.2g} tokens a step ({low:.2g} to {high:.2g}) from {way.guesses} guesses of "
-        f"{who[way.method]}, each accepted with a chance of {way.acceptance:.0%}; loses nothing in quality"
+        f"assumes {way.tokens_per_step:.2g} tokens a step ({low:.2g} to {high:.2g}): {counted(way.guesses, 'token')} "
+        f"guessed by {who[way.method]}, each accepted with a chance of {way.acceptance:.0%}; loses nothing in quality"
     )
 
 

@@ -134,11 +134,11 @@ def under(traffic: Traffic, space: Space, served: Served) -> Latency:
     """Latencies and capacity (all replicas together) of every candidate under the traffic."""
     replica = served.replica
     replicas = space.replicas[:, None].astype(np.float64)
+    saturated = replace(replica, tokens_s=np.minimum(replica.tokens_s, served.sustained))
     if traffic.rate > 0:
-        counted = replace(replica, tokens_s=np.minimum(replica.tokens_s, served.sustained))
-        found = open_loop(counted, traffic.rate / replicas)
+        found = open_loop(saturated, traffic.rate / replicas)
     elif traffic.batch_job:
-        found = closed_loop(replica, np.full_like(replicas, space.batches[-1]))
+        found = closed_loop(saturated, np.full_like(replicas, space.batches[-1]))
     else:
         found = closed_loop(replica, traffic.concurrency / replicas)
     return replace(found, capacity=found.capacity * replicas)

@@ -150,7 +150,9 @@ def limits_of(request: OptimizeInference, traffic: Traffic, space: Space, judged
         np.array([getattr(estimate, end) for estimate in judged.quality])[space.group][:, None]
         for end in ("value", "low")
     )
-    limits.append(Limit("max_quality_loss", request.constraints.max_quality_loss, "relative", values, low))
+    allowed = request.constraints.max_quality_loss
+    # Where nothing may be lost, no measurement's upper end passes what is expected to lose something.
+    limits.append(Limit("max_quality_loss", allowed, "relative", values, low if allowed else values))
     budget = request.constraints.budget_monthly
     if budget is not None and not all(group.accelerator.key == "host" for group in space.groups):
         # What has no known price cannot be shown to keep within the budget, so it does not.

@@ -7,16 +7,15 @@ the engines from the checkpoint, so no flag names it, except where 16-bit weight
 import json
 from collections.abc import Callable
 
+from planners.arguments import publisher
 from planners.kernels import kernel_choices
-from planners.support import engines
+from planners.support import BUILT_AHEAD
 from planners.tables import table, words
 from schemas.hardware import Accelerator
 from schemas.model import ModelFacts
 from schemas.plan import Container, KernelChoice, Launch, Strategy
 
 _MEMORY_SHARE = "0.92"
-_BUILT_AHEAD = frozenset({"W8A8", "GPTQ-INT4"})
-"""Formats that TensorRT-LLM runs from engines built ahead; the others it loads as they are."""
 _SETTINGS_FILE = "/settings/settings.yaml"
 
 Words = list[object]
@@ -28,7 +27,7 @@ def launch_of(strategy: Strategy, model: ModelFacts, accelerator: Accelerator) -
     write = _WRITERS.get(strategy.engine)
     if write is None:
         return None
-    built = strategy.engine == "tensorrt-llm" and strategy.weight_format in _BUILT_AHEAD
+    built = strategy.engine == "tensorrt-llm" and strategy.weight_format in BUILT_AHEAD
     kernels = () if built else kernel_choices(strategy, model, accelerator)
     arguments = [str(word) for word in write(strategy)] + _kernel_words(kernels)
     settings = {} if built else _tree(kernels, "--config.")
@@ -38,7 +37,7 @@ def launch_of(strategy: Strategy, model: ModelFacts, accelerator: Accelerator) -
     environment = tuple(choice.value for choice in kernels if choice.argument == "env")
     return Launch(
         engine=strategy.engine,
-        version=engines()[strategy.engine].version,
+        checked_against=publisher(strategy.engine),
         arguments=tuple(arguments),
         settings=_yaml(settings),
         environment=environment,
@@ -130,7 +129,7 @@ def _vllm(plan: Strategy) -> Words:
 
 
 def _tensorrt_llm(plan: Strategy) -> Words:
-    words: Words = ["--backend", "tensorrt" if plan.weight_format in _BUILT_AHEAD else "pytorch"]
+    words: Words = ["--backend", "tensorrt" if plan.weight_format in BUILT_AHEAD else "pytorch"]
     words += ["--tp_size", plan.tensor_parallel, "--pp_size", plan.pipeline_parallel]
     words += ["--max_batch_size", plan.max_sequences, "--max_num_tokens", _room_for_prompt(plan)]
     words += ["--max_seq_len", plan.context, "--kv_cache_free_gpu_memory_fraction", "0.9"]

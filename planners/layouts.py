@@ -32,7 +32,8 @@ def rows_of(space: Space, traffic: Traffic, cells: Ints) -> Rows:
     names = [(group.engine, group.accelerator.key, group.weight_format, group.kv_format) for group in space.groups]
     of_group = np.array([kinds.setdefault(name, len(kinds)) for name in names])
     leader = np.unique(of_group, return_index=True)[1]
-    settings = (space.prefix, space.tp, space.pp, space.batched_tokens, space.threads)
+    tokens = space.pass_tokens(traffic.input_tokens)
+    settings = (space.prefix, space.tp, space.pp, tokens, space.threads)
     keys = np.ravel_multi_index(
         (of_group[space.group[cells]], *(setting[cells] for setting in settings)), (len(kinds), *_KEY_RANGES)
     )
@@ -41,10 +42,10 @@ def rows_of(space: Space, traffic: Traffic, cells: Ints) -> Rows:
     kind = of_group[space.group[rows]] * 2 + space.prefix[rows]
     starts = np.flatnonzero(np.diff(kind, prepend=-1))
     layouts = tuple(
-        _layout(space, traffic, space.groups[int(leader[kind[at] // 2])], part)
+        _layout(space, traffic, space.groups[int(leader[kind[at] // 2])], part, tokens[part])
         for at, part in zip(starts, np.split(rows, starts[1:]), strict=True)
     )
-    return Rows(layouts, space.batched_tokens[rows].astype(np.float64)[:, None], back)
+    return Rows(layouts, tokens[rows].astype(np.float64)[:, None], back)
 
 
 def lengths_of(layouts: tuple[Layout, ...]) -> Floats:
@@ -57,7 +58,7 @@ def middle_of(traffic: Traffic) -> Floats:
     return np.full(1, traffic.input_tokens + traffic.output_tokens / 2)
 
 
-def _layout(space: Space, traffic: Traffic, group: Group, rows: Ints) -> Layout:
+def _layout(space: Space, traffic: Traffic, group: Group, rows: Ints, tokens: Ints) -> Layout:
     """The layouts of one kind of group whose prompts are cached or not alike."""
     cached = traffic.shared_prefix_tokens if space.prefix[rows[0]] else 0
     return Layout(
@@ -70,6 +71,6 @@ def _layout(space: Space, traffic: Traffic, group: Group, rows: Ints) -> Layout:
         tp=space.tp[rows][:, None],
         pp=space.pp[rows][:, None],
         batch=space.batches[None, :],
-        batched_tokens=space.batched_tokens[rows][:, None],
+        batched_tokens=tokens[:, None],
         threads=space.threads[rows][:, None],
     )

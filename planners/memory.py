@@ -63,7 +63,7 @@ def footprint(model: ModelFacts, space: Space, traffic: Traffic) -> Footprint:
     # Keys and values are copied where there are more devices than heads to share out.
     heads = 1 if model.latent else model.kv_heads
     copies = np.maximum(space.tp / heads, 1.0)[:, None]
-    tokens = np.maximum(space.batched_tokens[:, None], batch)
+    tokens = np.maximum(space.pass_tokens(traffic.input_tokens)[:, None], batch)
     width = 4 * model.hidden * space.tp + 2 * model.intermediate
     activations = 2 * tokens * width[:, None] + 4 * batch * model.vocab
     ones = np.ones_like(batch)

@@ -34,8 +34,7 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
     chosen = tuple(candidate_at(searched, flat) for flat in picked)
     baseline = baseline_of(request, searched, _same_hardware(facts.pools, chosen), facts.prices)
     chosen = (*(with_simulation(searched, candidate) for candidate in chosen[:1]), *chosen[1:])
-    # What runs today is worth a line only where nothing beats it.
-    chosen = (*chosen[:1], *(candidate for candidate in chosen[1:] if candidate.strategy != baseline.strategy))
+    chosen = (*chosen[:1], *(one for one in chosen[1:] if _worth_trying(one, baseline, host=facts.on_host)))
     relaxations = () if chosen else relaxations_of(request, facts, searched)
     mode = request.mode or (Mode.RUN if facts.on_host else Mode.PLAN)
     limit = request.constraints.max_quality_loss
@@ -63,6 +62,16 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         undo=undo_of(baseline, chosen),
         hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )
+
+
+def _worth_trying(candidate: Candidate, baseline: Candidate, *, host: bool) -> bool:
+    """Whether an alternative is not what runs today, nor, where a trial costs a machine, no better in anything."""
+    new, old = candidate.prediction, baseline.prediction
+    if host or candidate.strategy == baseline.strategy:
+        return candidate.strategy != baseline.strategy
+    faster = new.latency_p95_ms.value < old.latency_p95_ms.value or new.throughput_rps.value > old.throughput_rps.value
+    costs = (new.cost_monthly_usd, old.cost_monthly_usd)
+    return faster or (costs[0] is not None and costs[1] is not None and costs[0].value < costs[1].value)
 
 
 def _launch(searched: Searched, chosen: tuple[Candidate, ...]) -> Launch | None:

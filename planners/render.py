@@ -136,7 +136,7 @@ def _launch(plan: Plan) -> str:
     if start is None:
         return ""
     here = bool(plan.chosen) and plan.chosen[0].strategy.accelerator == "host"
-    run = "" if here else f" Not run here: checked against what {safe(f'{start.engine} {start.version}')} publishes."
+    run = "" if here else f" Not run here: checked against what {safe(start.checked_against)} publishes."
     parts = [f"## Arguments for {safe(start.engine)}", code(" ".join(start.arguments), 2000) + run]
     if start.settings:
         parts.append(f"Its settings file:\n\n```yaml\n{start.settings}```")

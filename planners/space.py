@@ -23,7 +23,8 @@ WIDE_POOLS = 8
 """With more pools than this, settings that move figures by a few percent keep their first value."""
 
 _IMATRIX = frozenset({"Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_NL", "Q3_K_M", "Q2_K"})
-_SIXTEEN_BITS = 16.0
+_SIXTEEN_BITS, _EIGHT_BITS = 16.0, 8.0
+_BITSANDBYTES = frozenset({"NF4", "BNB-INT8"})
 _LAYOUT = ("group", "tp", "pp", "replicas", "batched_tokens", "threads")
 _SETTINGS = ("chunked", "prefix", "speculation", "scheduling")
 
@@ -80,6 +81,10 @@ class Space:
         most = np.array([engines()[group.engine].max_batch for group in self.groups], dtype=np.int64)
         return np.asarray(self.batches[None, :] <= most[self.group][:, None])
 
+    def pass_tokens(self, prompt: int) -> Ints:
+        """Tokens of one pass at the most, (C,): without chunks a whole prompt of `prompt` tokens is one pass."""
+        return np.where(self.chunked == 1, self.batched_tokens, np.maximum(self.batched_tokens, prompt))
+
     def only(self, cells: NDArray[np.bool_]) -> "Space":
         """The cells where `cells` (C,) is true; groups keep their numbers."""
         return replace(self, **{name: getattr(self, name)[cells] for name in (*_LAYOUT, *_SETTINGS)})
@@ -120,14 +125,23 @@ def _refusal(model: ModelFacts, accelerator: Accelerator, engine: Engine, rule: 
         return f"{rule.engine} {engine.version}: {rule.why}"
     if not engine.serves(model):
         return f"{rule.engine} {engine.version} does not implement the {model.family} architecture"
-    # A checkpoint published in fewer bits has no 16-bit original: wider weight formats would only inflate it.
+    if rule.weight_format in _BITSANDBYTES and model.experts is not None:
+        return "bitsandbytes does not pack mixtures of experts"
+    return _copied(model, accelerator, rule)
+
+
+def _copied(model: ModelFacts, accelerator: Accelerator, rule: Rule) -> str | None:
+    """A checkpoint published in fewer bits has no 16-bit original: wider weight formats would only inflate it."""
     native, asked = model.native_format, rule.weight_format
     if native == "MXFP4" and asked != native:
         return "the model is published in MXFP4: any other format is a copy of a copy"
     if asked == "MXFP4" and asked != native:
         return "MXFP4 is planned only for models that are published in it"
-    if native == "FP8" and weight_format(asked).bits >= _SIXTEEN_BITS:
+    form = weight_format(asked)
+    if native == "FP8" and form.bits >= _SIXTEEN_BITS:
         return "the model is published in FP8: 16-bit weights are its inflated copy"
+    if native == "FP8" != asked and form.bits >= _EIGHT_BITS and "fp8" in accelerator.tflops:
+        return "the model is published in FP8, which runs here: other 8-bit weights are a copy of a copy"
     return None
 
 

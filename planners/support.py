@@ -24,6 +24,9 @@ _SPELLINGS = {
 RETIRED = {"fastertransformer": "tensorrt-llm", "faster-transformer": "tensorrt-llm"}
 """Engines that their makers ended, with the successor they name (FasterTransformer README, 2023)."""
 
+BUILT_AHEAD = frozenset({"W8A8", "GPTQ-INT4"})
+"""Formats that TensorRT-LLM runs from engines built ahead; the others it loads as they are."""
+
 HOST_ENGINES = ("llama.cpp",)
 """What is tried on the probed host unless the request names engines: the one that needs nothing installed first."""
 

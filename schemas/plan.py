@@ -202,8 +202,8 @@ class Launch(Record):
     """How an engine is started for a strategy; the model's path is not among the arguments."""
 
     engine: str
-    version: str
-    """The one whose published arguments these were held against."""
+    checked_against: str
+    """The launcher and version whose published arguments these keep to."""
     arguments: tuple[str, ...]
     settings: str = ""
     """YAML for the file that `--config` names; empty where there is none."""
