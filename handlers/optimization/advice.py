@@ -1,6 +1,7 @@
 """A request in, a plan out, and nothing carried out: the advisory mode."""
 
 import asyncio
+import json
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from executors.host import identity, probe
 from handlers.workbench.bench import Bench
 from handlers.workbench.memory import memory_of, recalled
 from handlers.workshop import Workshop
-from planners.catalog import accelerator_from_host, find_hardware, find_model
+from planners.catalog import accelerator_from_host, find_hardware, find_model, model_from_config
 from planners.corrections import Corrections, planner_version
 from planners.gguf import model_from_gguf_metadata, parse_gguf_header
 from planners.plan import Facts, plan
@@ -112,7 +113,9 @@ def model_of(name: str, workshop: Workshop) -> ModelFacts:
 
 
 def from_file(path: Path) -> ModelFacts:
-    """The facts that a GGUF file states about itself."""
+    """The facts that a GGUF file, or a folder's configuration, states about itself."""
+    if path.is_dir():
+        return model_from_config(json.loads(models.header(path)), path.name)
     return model_from_gguf_metadata(parse_gguf_header(models.header(path)), path.stem)
 
 
