@@ -27,7 +27,7 @@ TOOL_BYTES = 1_000 * MEGA
 
 
 class Effort(Record):
-    """How much calibration reads: sequences and their tokens; and steps, for methods that train."""
+    """How much calibration reads: sequences and their tokens; and steps, for methods that train or search."""
 
     samples: PositiveInt = 64
     tokens: PositiveInt = 512
