@@ -176,6 +176,11 @@ class ServedModel(Record):
     url: str
     model: str
 
+    @property
+    def stem(self) -> str:
+        """The name as a file may have it: without an organisation."""
+        return self.model.rsplit("/", 1)[-1]
+
 
 class QualityMeasurement(Record):
     """A candidate against the baseline on the same tokens, paired.

@@ -94,7 +94,7 @@ async def judge(
         baseline_engine=by,
     )
     script = "llamacpp_score" if by == LLAMA_CPP else "score"
-    name = candidate.model if isinstance(candidate, ServedModel) else candidate.stem
+    name = candidate.stem
     blocks: list[Block] = []
     look: Look | None = None
     with bench.log.with_suffix(".blocks.jsonl").open("w") as rows:

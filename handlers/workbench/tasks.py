@@ -29,16 +29,16 @@ async def tested(
     tasks = tasks_called(names, bench.workshop)
     if not tasks:
         return ()
-    own = await _scores(bench, base, tasks, stage)
-    return compare(tasks, own, await _scores(bench, candidate, tasks, stage))
+    own = await _scores(bench, base, tasks, "baseline", stage)
+    return compare(tasks, own, await _scores(bench, candidate, tasks, "candidate", stage))
 
 
 async def _scores(
-    bench: Bench, model: Base | Weights | ServedModel, tasks: tuple[Task, ...], stage: Stage
+    bench: Bench, model: Base | Weights | ServedModel, tasks: tuple[Task, ...], role: str, stage: Stage
 ) -> TaskScores:
     """The scores of one model; the baseline's folder is loaded by the harness itself, all else answers as served."""
     harness, items = toolchain.find(TOOLCHAIN, bench.workshop.cache), bench.workshop.effort.task_items
-    name = f"tasks-{model.model if isinstance(model, ServedModel) else model.path.stem}"
+    name = f"tasks-{role}"
 
     async def run() -> TaskScores:
         async with bench.tool(StepKind.VALIDATION, stage, name, harness) as tool:

@@ -97,15 +97,13 @@ async def judged(
     """The gate's decision on a candidate against the baseline, at a relative loss of `limit`."""
     rule = GateRule(limit=limit, max_tokens=bench.workshop.effort.judge_tokens)
     cache, text = bench.workshop.cache / "scores", bench.texts.evaluation
-    name = candidate.model if isinstance(candidate, ServedModel) else candidate.path.stem
+    by = base if isinstance(candidate, ServedModel) else candidate
+    scored = candidate if isinstance(candidate, ServedModel) else candidate.path
+    name = scored.stem
 
     async def score() -> GateDecision:
-        tools = base.tools if isinstance(candidate, ServedModel) else candidate.tools
-        async with bench.tool(StepKind.VALIDATION, stage, f"judge-{name}", tools) as tool:
-            other, engine = (
-                (candidate, LLAMA_CPP) if isinstance(candidate, ServedModel) else (candidate.path, candidate.engine)
-            )
-            return await judge(base.path, other, text=text, rule=rule, cache=cache, bench=tool, engine=engine)
+        async with bench.tool(StepKind.VALIDATION, stage, f"judge-{name}", by.tools) as tool:
+            return await judge(base.path, scored, text=text, rule=rule, cache=cache, bench=tool, engine=by.engine)
 
     await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
     gate = await bench.step(f"judge-{name}", GateDecision, score)
