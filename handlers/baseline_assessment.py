@@ -39,7 +39,7 @@ async def work(command: BaselineAssessment, job: JobContext, services: Services)
         strategy = planned.baseline.strategy
         stage = Stage(LABEL, strategy.label, 0.1)
         base = await base_of(bench, stage)
-        load = await measure_baseline(bench, base, planned, stage)
+        load = await measure_baseline(bench, base, planned, stage, profile=command.profile)
     comparisons = compare_load(planned.baseline, load)
     await learn(bench, strategy, comparisons, OperatingPoint.of(planned.workload))
     handoffs = await hand_off(job, services.agent, command.model, tuple(slow_host(comparisons)))

@@ -25,7 +25,10 @@ def machine(host: HostFacts) -> tuple[str, ...]:
 
 def requests(load: LoadReport) -> str:
     """What each request of a load test was."""
+    shared = f", the first {load.shared_prefix_tokens} of them shared by all" if load.shared_prefix_tokens else ""
+    cache = "on" if load.prefix_caching else "off"
     return (
-        f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "
-        f"prompt cache off, {load.warmup_requests} warm-up requests before the first level."
+        f"{load.input_tokens} prompt tokens{shared} and {load.output_tokens} output tokens a request, greedy, "
+        f"prompt cache {cache}, sent by {load.generator}; {load.warmup_requests} warm-up requests before the first "
+        "level. Where a level was long enough its ramps were left out: docs/load.md has the rule."
     )
