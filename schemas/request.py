@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.command import Constraints, CurrentPerformance, ModelCommand, Name, Part, Performance, Workload
 from schemas.measurement import Generator
-from schemas.quantity import RequestsPerSecond
+from schemas.quantity import Fraction, RequestsPerSecond
 
 FinishedJob = Field(default=None, pattern=r"^job-[a-z2-7]{20}$")
 """A job of this agent whose files are meant instead of the models at hand."""
@@ -96,6 +96,10 @@ class CostAnalysis(ModelCommand):
     workload: Workload = Workload()
     job: str | None = FinishedJob
     """The job whose measured throughput is to be priced."""
+    utilisation: Fraction = Field(default=1.0, gt=0, le=1)
+    """Share of capacity that is in use, on average around the clock; a rate that is asked for goes before it."""
+    usd_per_kwh: float = Field(default=0.20, ge=0, le=10)
+    """Price of power for hardware of one's own."""
 
 
 class CompareStrategies(ModelCommand):
