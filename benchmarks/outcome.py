@@ -33,6 +33,7 @@ from executors.measure.score import judge
 from executors.serve.engine import Endpoint
 from executors.serve.llamacpp import serve, tokens
 from executors.worker import Workbench
+from handlers.workbench.conditions import DISTURBING_CORES
 from schemas.base import Record
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel
 from schemas.plan import Strategy
@@ -43,7 +44,8 @@ WORK = PLACE.cache / "outcome"
 TOOLS = PLACE.cache / "llama-tools" / "bin"
 PAGE = Path(__file__).parents[1] / "docs" / "outcome.md"
 MARK = "<!-- table -->"
-ROUNDS = 5
+ROUNDS, FEWEST = 12, 4
+"""Rounds of each level; those beside which other work kept a core busy do not count, and so many must be left."""
 INPUT, OUTPUT = COMMAND["workload"]["input_tokens"], COMMAND["workload"]["output_tokens"]
 LOSS = COMMAND["constraints"]["max_quality_loss"]
 SERVER_SLOTS, SERVER_BATCH = 4, 512
@@ -162,9 +164,24 @@ async def rounds(compared: list[Side]) -> list[list[list[LoadLevel]]]:
             prompts = [ids[INPUT * at :][:INPUT] for at in range(32)]
             pairs.append((endpoint, BuiltIn(Client(session, endpoint, prompts, OUTPUT))))
         return [
-            await interleaved(pairs, level, rounds=ROUNDS, rows=WORK / f"rounds-{number}.jsonl", on_round=after)
+            undisturbed(
+                await interleaved(pairs, level, rounds=ROUNDS, rows=WORK / f"rounds-{number}.jsonl", on_round=after)
+            )
             for number, level in enumerate(LEVELS)
         ]
+
+
+def undisturbed(levels: list[list[LoadLevel]]) -> list[list[LoadLevel]]:
+    """The rounds, by side, in which nothing but the engine and the load was at work on any side.
+
+    The rule looks at the machine and not at the figures, and drops a round on all sides at once.
+    """
+    quiet = [
+        all(one.resources.other_cores <= DISTURBING_CORES for one in round_) for round_ in zip(*levels, strict=True)
+    ]
+    if sum(quiet) < FEWEST:
+        sys.exit(f"only {sum(quiet)} of {ROUNDS} rounds were undisturbed: run again on a quieter machine")
+    return [[one for one, keep in zip(of_side, quiet, strict=True) if keep] for of_side in levels]
 
 
 def spread(values: list[float], form: str = ".2f") -> str:
@@ -209,9 +226,13 @@ def sentences(compared: list[Side], found: list[list[list[LoadLevel]]]) -> list[
             ratio = paired_ratio([one.throughput_rps.value for one in of_side], ours, "rounds")
             lines.append(
                 f"- With {level.setting:g} open, inferwright's over {side.name}: {ratio.value:.2f} times its rate "
-                f"({ratio.low:.2f} to {ratio.high:.2f}, 90 %, {ROUNDS} pairs)."
+                f"({ratio.low:.2f} to {ratio.high:.2f}, 90 %, {len(ours)} pairs)."
             )
     failed = sum(one.failed for levels in found for of_side in levels for one in of_side)
+    counts = ", ".join(
+        f"{len(levels[0])} with {level.setting:g} open" for level, levels in zip(LEVELS, found, strict=True)
+    )
+    lines.append(f"- Of {ROUNDS} rounds of each level these were undisturbed by other work and counted: {counts}.")
     lines.append(f"- {failed} requests failed or timed out in all rounds together.")
     return lines
 
@@ -222,7 +243,7 @@ async def compare() -> None:
     found = await rounds(compared)
     today, host = dt.datetime.now(tz=dt.UTC).date(), latest()[1].host
     place = f"{host.cpu}, {host.cores} cores, {', '.join(host.isa)}, no GPU"
-    head = f"Measured {today} on {place}; {INPUT} tokens in, {OUTPUT} out, {ROUNDS} rounds: median (least to most)."
+    head = f"Measured {today} on {place}; {INPUT} tokens in, {OUTPUT} out, median (least to most) of rounds."
     text = "\n".join([head, "", table(compared, found), "", *sentences(compared, found)])
     print(text)
     if "--write" in sys.argv:

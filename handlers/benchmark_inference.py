@@ -13,7 +13,7 @@ from handlers.optimization.verdict import capacity, conditions
 from handlers.registry import Handler
 from handlers.services import Services
 from handlers.workbench.bench import Stage
-from handlers.workbench.conditions import machine, requests
+from handlers.workbench.conditions import disturbed, machine, requests
 from handlers.workbench.finding import end
 from handlers.workbench.load import shaped_load
 from handlers.workbench.prepare import find, measuring, prepare
@@ -72,7 +72,7 @@ async def work(command: BenchmarkInference, job: JobContext, services: Services)
             f"{source.name} in {strategy.label} serves {full.throughput_rps.value:.2f} requests/s at capacity "
             f"({conditions(full, load)}).{_knee(load)}"
         ),
-        conditions=(*machine(bench.host), requests(load)),
+        conditions=(*machine(bench.host), requests(load), *disturbed([load])),
         host=bench.host,
         strategy=strategy,
         load=load,

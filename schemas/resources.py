@@ -26,6 +26,8 @@ class Resources(Record):
 
     cpu_util: NonNegativeFloat
     engine_cpu_seconds: NonNegativeFloat
+    other_cores: NonNegativeFloat = 0.0
+    """Cores that anything but the engine kept busy, the load generator included: much of it disturbs the figures."""
     rss_peak_mb: NonNegativeFloat
     rss_growth_mb_per_hour: float | None = None
     """Slope of memory over time (least squares), where the level lasted a minute or more."""

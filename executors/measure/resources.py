@@ -65,10 +65,12 @@ class Meter:
         first, last = within[0], within[-1]
         gpus = [one.gpu for one in within if one.gpu]
         scraped = [scrape for at, scrape in self.scrapes if since - SCRAPE_S <= at <= until + SCRAPE_S]
-        passed = last.total - first.total
+        passed, engine = last.total - first.total, max(0.0, last.engine_cpu_s - first.engine_cpu_s)
+        span = last.at - first.at
         return Resources(
             cpu_util=min(1.0, max(0.0, (last.busy - first.busy) / passed)) if passed else 0.0,
-            engine_cpu_seconds=max(0.0, last.engine_cpu_s - first.engine_cpu_s),
+            engine_cpu_seconds=engine,
+            other_cores=max(0.0, last.busy - first.busy - engine) / span if span else 0.0,
             rss_peak_mb=max(one.rss for one in within) / MEGA,
             rss_growth_mb_per_hour=_growth(within),
             gpu_util=sum(one.util for one in gpus) / len(gpus) if gpus else None,

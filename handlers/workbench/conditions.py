@@ -1,8 +1,13 @@
 """Under which conditions figures were measured, in sentences: the machine, what else ran on it, the load."""
 
+from collections.abc import Sequence
+
 from schemas.hardware import HostFacts
 from schemas.measurement import LoadReport
 from schemas.text import counted
+
+DISTURBING_CORES = 0.5
+"""More than a load generator takes at the rates that a CPU answers."""
 
 
 def machine(host: HostFacts) -> tuple[str, ...]:
@@ -21,6 +26,18 @@ def machine(host: HostFacts) -> tuple[str, ...]:
             f"(load average {host.load_average:.1f}); the load generator shares the machine with the engine."
         ),
     )
+
+
+def disturbed(loads: Sequence[LoadReport]) -> tuple[str, ...]:
+    """How many levels other work ran beside; nothing where none did."""
+    levels = [level for load in loads for level in load.levels]
+    count = sum(level.resources.other_cores > DISTURBING_CORES for level in levels)
+    if not count:
+        return ()
+    disturbed = (
+        f"In {count} of {counted(len(levels), 'level')} other work kept more than {DISTURBING_CORES:g} cores busy"
+    )
+    return (f"{disturbed} beside the engine: their figures are worse than those of a quiet machine.",)
 
 
 def requests(load: LoadReport) -> str:

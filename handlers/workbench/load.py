@@ -9,6 +9,7 @@ from executors.serve import llamacpp
 from executors.serve.engine import Endpoint
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.generators import generator_of
+from handlers.workbench.nsight import nsight
 from handlers.workbench.shapes import Load, busiest, usual
 from schemas.measurement import LoadLevel, LoadReport
 from schemas.plan import PlannedWorkload, StepKind, Strategy
@@ -62,6 +63,8 @@ async def shaped_load(
                 more=load.more,
             )
             profile = await _profiled(bench, endpoint, generator, load, name) if load.profile else None
+            if profile and (how := nsight(strategy)):
+                profile = profile.model_copy(update={"notes": (*profile.notes, how)})
         told = {"knee": load.knee(report.levels), "profile": profile, "prefix_caching": strategy.prefix_caching}
         return report.model_copy(update=told)
 
