@@ -46,6 +46,7 @@ class _Answer(Record):
 
     event: Literal["request"]
     start_s: float
+    end_s: float
     first_s: float | None
     last_s: float | None
     prompt_tokens: int
@@ -100,7 +101,7 @@ class Guidellm:
         if not told:
             raise AgentError(ErrorCode.TOOL_FAILED, f"guidellm sent no request; see {self._bench.log}")
         origin = told[0].start_s
-        ends = max(answer.last_s or answer.start_s for answer in told)
+        ends = max(answer.end_s for answer in told)
         rows = [_row(index, answer, origin) for index, answer in enumerate(told)]
         return Sent(rows, time.monotonic() - (time.time() - origin), ends - origin)
 

@@ -51,6 +51,7 @@ def handle(request: dict[str, object], channel: Channel) -> None:
         channel.send(
             "request",
             start_s=times.request_start or times.resolve_start,
+            end_s=times.request_end or times.resolve_end,
             first_s=times.first_token_iteration,
             last_s=times.last_token_iteration,
             prompt_tokens=one.prompt_tokens or 0,
