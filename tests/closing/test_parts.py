@@ -16,7 +16,7 @@ from handlers.workshop import Workshop
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Evidence
-from schemas.findings import ComparisonReport, PairVerdict, PerformanceReport, QualityReport
+from schemas.findings import ComparisonReport, CostReport, PairVerdict, PerformanceReport, QualityReport
 from schemas.measurement import Arrivals, GateVerdict
 from schemas.status import InferenceStatus, JobState
 
@@ -199,3 +199,23 @@ async def test_a_method_whose_tools_are_not_installed_names_them(workshop: Works
         with pytest.raises(AgentError, match="inferwright toolchain install guidellm"):
             await send({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"generator": "guidellm"}}, url)
     assert refused.value.code is ErrorCode.TOOLCHAIN_MISSING
+
+
+async def test_what_a_job_measured_has_a_price(done: dict[str, Done], workshop: Workshop, tmp_path: Path) -> None:
+    """This machine at ten cents an hour and half used: $73 a month over half of the measured requests of a month."""
+    prices = tmp_path / "prices.csv"
+    columns = "provider,region,accelerator,count,kind,usd_per_hour,as_of,evidence,source"
+    prices.write_text(f"{columns}\nmine,,host,1,on-demand,0.10,2026-11,mine,a bill\n")
+    measured = done["BASELINE_ASSESSMENT"]
+    load = measured.report(PerformanceReport).load
+    rate = max(level.throughput_rps.value for level in load.levels if level.arrivals is Arrivals.CONCURRENCY)
+    command = {"cmd": "COST_ANALYSIS", "model": MODEL, "job": measured.directory.name, "utilisation": "50%"}
+    async with agent(measured.directory.parent, replace(workshop, price_file=prices)) as url:
+        report = CostReport.model_validate_json((await send(command, url)).reply)
+    (option,) = report.options
+    assert option.monthly.value == pytest.approx(73)
+    assert option.per_1k_requests is not None
+    assert option.per_1m_tokens is not None
+    assert option.per_1k_requests.value == pytest.approx(73 / (rate / 2 * 730 * 3600) * 1e3)
+    assert option.per_1m_tokens.value == pytest.approx(option.per_1k_requests.value * 1e3 / WORKLOAD["output_tokens"])
+    assert option.per_1k_requests.evidence is Evidence.MEASURED
