@@ -40,9 +40,9 @@ bench: install
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/planning.py
 
-# Several minutes and about 9 GB, once: the environments of the methods in executors/compress/methods.toml.
+# Several minutes and about 11 GB, once: the environments of the methods in executors/compress/methods.toml, a load generator, a profiler.
 toolchains: install
-	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround
+	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround guidellm pyspy
 
 # Every method on the real model, about an hour on two cores; goes on where an ended run stopped.
 test-toolchains: toolchains

@@ -67,11 +67,11 @@ class Profiler:
         samples = self.log.with_suffix(".perf")
         pids = ",".join(str(process.pid) for process in _family(pid))
         record = ["record", "-q", "-e", EVENT, "-F", str(RATE_HZ), "-o", str(samples), "-p", pids]
-        _, why = await self._run([perf, *record, "--", "sleep", str(self.seconds)])
+        _, why = await self._run([perf, *record, "--", "sleep", str(self.seconds)], self.log)
         if why:
             return (), (f"perf may not sample here: {why} (see /proc/sys/kernel/perf_event_paranoid).",)
         report = ["report", "-q", "--stdio", "--no-children", "--sort", "symbol,dso", "-t", "\t", "-i", str(samples)]
-        lines, why = await self._run([perf, *report])
+        lines, why = await self._run([perf, *report], self.log)
         samples.unlink(missing_ok=True)
         if why:
             return (), (f"perf's samples could not be read: {why}.",)
@@ -80,26 +80,29 @@ class Profiler:
     async def _pyspy(self, pid: int) -> tuple[Sequence[Hotspot], Sequence[str]]:
         if self.pyspy is None:
             return (), ("py-spy is not installed (inferwright toolchain install pyspy): no Python functions sampled.",)
-        counts: Counter[str] = Counter()
-        notes: list[str] = []
-        for process in _family(pid)[1:]:
-            folded = self.log.with_suffix(f".{process.pid}.folded")
-            spy = str(self.pyspy.path / "bin" / "py-spy")
-            record = ["record", "--nonblocking", "-r", str(RATE_HZ), "-d", str(self.seconds), "-f", "raw"]
-            _, why = await self._run([spy, *record, "-o", str(folded), "-p", str(process.pid)])
-            if why and _is_python(process):
-                notes.append(f"py-spy may not look into process {process.pid}: {why}.")
-            if folded.exists():
-                counts.update(_leaves(folded.read_text(errors="replace")))
-                folded.unlink()
+        family = _family(pid)[1:]
+        found = await asyncio.gather(*(self._spied(self.pyspy, process) for process in family))
+        counts = sum((leaves for leaves, _ in found), Counter[str]())
+        notes = [note for _, note in found if note]
         total = counts.total()
         if not total and not notes:
             notes.append("py-spy saw no Python function at work: the engine computes outside of Python.")
         return _top("py-spy", {name: count / total for name, count in counts.items()}), notes
 
-    async def _run(self, argv: Sequence[str]) -> tuple[list[str], str]:
+    async def _spied(self, pyspy: Toolchain, process: psutil.Process) -> tuple[Counter[str], str]:
+        """One process's samples by function, and why there are none where it may not be looked into."""
+        folded = self.log.with_suffix(f".{process.pid}.folded")
+        record = ["record", "--nonblocking", "-r", str(RATE_HZ), "-d", str(self.seconds), "-f", "raw"]
+        argv = [str(pyspy.path / "bin" / "py-spy"), *record, "-o", str(folded), "-p", str(process.pid)]
+        _, why = await self._run(argv, folded.with_suffix(".log"))
+        leaves = _leaves(folded.read_text(errors="replace")) if folded.exists() else Counter[str]()
+        folded.unlink(missing_ok=True)
+        refused = why and _is_python(process)
+        return leaves, f"py-spy may not look into process {process.pid}: {why}." if refused else ""
+
+    async def _run(self, argv: Sequence[str], log: Path) -> tuple[list[str], str]:
         """What a command prints, and its last words where it failed."""
-        async with Child(argv, log=self.log, read_output=True) as child:
+        async with Child(argv, log=log, read_output=True) as child:
             async with asyncio.timeout(5 * self.seconds + 30):
                 lines = [line.decode(errors="replace") async for line in child.lines()]
                 code = await child.wait()
@@ -121,15 +124,13 @@ def _is_python(process: psutil.Process) -> bool:
 
 
 def _perf_line(line: str) -> tuple[str, float] | None:
-    """One row of `perf report`: `12.34%<tab>[.] symbol<tab>library…`; None for another line."""
-    share, _, rest = line.partition("%")
-    symbol, _, library = rest.strip().partition("\t")
-    try:
-        value = float(share) / 100
-    except ValueError:
+    """One row of `perf report`: share, symbol with the ring it ran in, library; None for another line."""
+    share, _, rest = line.partition("%\t")
+    symbol, _, library = rest.partition("\t")
+    if not library:
         return None
     name = symbol.strip().removeprefix("[.] ").removeprefix("[k] ")
-    return f"{name} in {library.partition(chr(9))[0].split()[0] if library.strip() else '?'}", value
+    return f"{name} in {library.split()[0]}", float(share) / 100
 
 
 def _leaves(folded: str) -> Counter[str]:

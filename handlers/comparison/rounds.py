@@ -88,9 +88,11 @@ async def measure(bench: Bench, planned: Plan, forms: Sequence[Form]) -> Rounds:
                 output_tokens=planned.workload.output_tokens,
                 shared_prefix_tokens=planned.workload.shared_prefix_tokens,
                 levels=(level_of(bench, planned),),
+                generator=bench.workshop.effort.generator,
             )
             generators = [
-                await stack.enter_async_context(generator_of(bench, endpoint, spec, LABEL)) for endpoint in endpoints
+                await stack.enter_async_context(generator_of(bench, endpoint, spec, f"{LABEL}-{number}"))
+                for number, endpoint in enumerate(endpoints)
             ]
             found = await interleaved(
                 list(zip(endpoints, generators, strict=True)),
