@@ -99,17 +99,23 @@ async def metered(endpoint: Endpoint) -> AsyncIterator[Meter]:
     connector = aiohttp.TCPConnector(force_close=True)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
 
-        async def scrape() -> None:
-            while found := await _scraped(session, endpoint.url):
-                meter.scrapes.append((time.monotonic(), found))
-                await asyncio.sleep(SCRAPE_S)
+        async def look() -> None:
+            at = time.monotonic()
+            if found := await _scraped(session, endpoint.url):
+                meter.scrapes.append((at, found))
 
+        async def scrape() -> None:
+            while meter.scrapes:  # an engine that did not answer the first time has no figures of its own
+                await asyncio.sleep(SCRAPE_S)
+                await look()
+
+        await look()
         tasks = [asyncio.create_task(sample()), asyncio.create_task(scrape())]
         try:
             yield meter
             meter.sample()
-            if meter.scrapes and (found := await _scraped(session, endpoint.url)):
-                meter.scrapes.append((time.monotonic(), found))
+            if meter.scrapes:
+                await look()
         finally:
             for task in tasks:
                 task.cancel()
@@ -117,7 +123,7 @@ async def metered(endpoint: Endpoint) -> AsyncIterator[Meter]:
 
 
 async def _scraped(session: aiohttp.ClientSession, url: str) -> Scrape | None:
-    """What the engine says of itself; None where it answers no `/metrics`: not every engine has them."""
+    """What the engine says of itself; None where it answers no `/metrics`, as some engines do, or not in time."""
     try:
         async with session.get(url + "/metrics", raise_for_status=True) as answer:
             return engine_metrics.parsed(await answer.text())
