@@ -40,9 +40,9 @@ bench: install
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/planning.py
 
-# Several minutes and about 11 GB, once: the environments of the methods in executors/compress/methods.toml, and lm-eval.
+# Several minutes and about 13 GB, once: the environments of the methods in executors/compress/methods.toml, tasks, a load generator, a profiler.
 toolchains: install
-	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround lm-eval
+	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround lm-eval guidellm pyspy
 
 # The heavy toolchains' own tests, then every method on the real model with small settings, two beside each other.
 # `make test-toolchains METHODS="gptq-w4a16 Q4_0"` runs only those; rows of unchanged code, pins and settings are kept.
