@@ -1,0 +1,310 @@
+"""Production: releases behind one gateway, a rollout from one to the next step by step, and how it was judged."""
+
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from schemas.base import Record
+from schemas.command import Part
+from schemas.evidence import Estimate
+from schemas.measurement import GateDecision, GateVerdict, Percentiles
+from schemas.plan import Strategy
+from schemas.quantity import Fraction, LatencyMs
+
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Slot(StrEnum):
+    """The two places of a gateway: one holds what serves everybody, the other what is being tried."""
+
+    BLUE = "blue"
+    GREEN = "green"
+
+    @property
+    def other(self) -> "Slot":
+        """The place beside this one."""
+        return Slot.GREEN if self is Slot.BLUE else Slot.BLUE
+
+
+class Replica(Record):
+    """One engine of a release, under a supervisor; it comes back at the same port of loopback after a crash."""
+
+    name: str
+    """As the supervisor and the gateway know it: `blue-1`."""
+    port: Port
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Release(Record):
+    """One strategy with its weights, as it was put into production."""
+
+    number: PositiveInt
+    slot: Slot
+    strategy: Strategy
+    weights: PurePosixPath
+    """In the deployment's folder, so that nothing depends on the job that made them."""
+    reference: PurePosixPath
+    """The 16-bit weights that quality is held against, likewise."""
+    replicas: tuple[Replica, ...]
+    gate: GateDecision | None = None
+    """Why it may serve; None for the untouched model."""
+    job: str = ""
+    """The job that made it."""
+    niceness: int = Field(default=0, ge=0, le=19)
+    """How far its engines stand back for other processes of the machine."""
+
+    @property
+    def label(self) -> str:
+        """For people and logs: `v2 (llama.cpp Q8_0, 1 thread, 4 slots)`."""
+        return f"v{self.number} ({self.strategy.label})"
+
+
+class Route(Record):
+    """Where requests go: all to `stable`, save the share that goes to the other place."""
+
+    stable: Slot
+    share: float = Field(default=0.0, ge=0, le=1)
+    """Of the requests, to the place beside `stable`."""
+    sticky: bool = False
+    """Whether a session (`Acp-Session`) always meets the same release."""
+
+
+class DeploymentState(StrEnum):
+    """`rolling_out` ends in `live` again, with the old release or the new one."""
+
+    LIVE = "live"
+    ROLLING_OUT = "rolling_out"
+    COMPARING = "comparing"
+    DOWN = "down"
+
+
+class Deployment(Record):
+    """One model in production under one name. What is written here is what a restarted agent goes on from."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    model: str
+    state: DeploymentState
+    port: Port
+    """Of the gateway, on loopback."""
+    metrics_port: Port
+    """Where the gateway tells Prometheus of itself."""
+    route: Route
+    releases: tuple[Release, ...] = Field(max_length=2)
+    """What runs: the stable one, and during a rollout the new one too."""
+    last: "RolloutOutcome | None" = None
+    previous: Release | None = None
+    """What served before the last promotion: what `ROLLBACK_DEPLOYMENT` goes back to."""
+    numbered: NonNegativeInt = 0
+    """The highest release number that was given."""
+
+    @property
+    def stable(self) -> Release:
+        """The release that serves everybody who is not part of a trial."""
+        return self.in_slot(self.route.stable)
+
+    @property
+    def candidate(self) -> Release | None:
+        """The release beside it, if any."""
+        others = [release for release in self.releases if release.slot is not self.route.stable]
+        return others[0] if others else None
+
+    def in_slot(self, slot: Slot) -> Release:
+        """The release in a place."""
+        return next(release for release in self.releases if release.slot is slot)
+
+    @property
+    def url(self) -> str:
+        """Where clients send their requests: OpenAI-compatible."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class RolloutSpec(Part):
+    """How a new release takes over. What a sender leaves out is as here."""
+
+    steps: tuple[Fraction, ...] = Field(default=(0.01, 0.05, 0.25, 0.5, 1.0), min_length=1, max_length=20)
+    """Shares of the requests that the new release gets, rising, the last one all."""
+    requests: int = Field(default=50, ge=1, le=100_000)
+    """Of the new release, that a step needs at the least."""
+    hold_limit_s: float = Field(default=3600.0, gt=0, le=7 * 86_400)
+    """A step that is not decided by then is rolled back: undecided never passes."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of each verdict, over all looks at it together."""
+    shadow_requests: int = Field(default=0, ge=0, le=10_000)
+    """Live requests that the new release answers before it gets any: nobody sees those answers."""
+    latency_p95: LatencyMs | None = None
+    """Milliseconds at the gateway; where absent, what the old release shows plus `slower`."""
+    slower: Fraction = 0.25
+    """How much slower than the old release the new one's p95 may be where no latency is asked for."""
+    max_errors: Fraction = 0.01
+    """Share of failed requests."""
+    judge_quality: bool = True
+    """Whether live prompts are sampled and replayed against the baseline; they stay in the deployment's folder."""
+    quality_tokens: int = Field(default=8192, ge=1024, le=1_000_000)
+    """Scored tokens of live prompts after which an undecided gate stays so."""
+
+    @model_validator(mode="after")
+    def _rises_to_all(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0 or self.steps[-1] != 1:
+            raise ValueError("steps must rise, and the last one must be 1 (all requests)")
+        return self
+
+
+class RequestSeen(Record):
+    """One request as the gateway logged it. Times in milliseconds, -1 where it never came so far."""
+
+    at_s: float
+    """When it came, seconds since 1970."""
+    slot: str
+    """`blue`, `green`, or the frontend's name where it was refused."""
+    server: str
+    status: int
+    queue_ms: float
+    first_ms: float
+    """From connecting to the engine until its first bytes."""
+    total_ms: float
+    bytes: NonNegativeInt
+    end: str
+    """HAProxy's session state at disconnection; `--` is a normal end, a first `C` the client's own abort."""
+    priority: int = 0
+    """Lower is served first."""
+    sender: str = ""
+    """`Acp-From`, as claimed."""
+    prompt: str = ""
+    """The beginning of the body, where it was sampled."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the service failed: not what the client broke off or asked wrongly."""
+        return not self.end.startswith("C") and (self.status >= 500 or self.status < 100 or self.end[0] != "-")  # noqa: PLR2004 - HTTP
+
+
+class JudgedMetric(StrEnum):
+    """What a rollout is judged on."""
+
+    LATENCY = "latency_p95"
+    ERRORS = "errors"
+    GOODPUT = "goodput"
+    QUALITY = "quality"
+
+
+class Judgement(Record):
+    """One metric of the new release held against its limit, by a confidence sequence: valid at every look."""
+
+    metric: JudgedMetric
+    verdict: GateVerdict
+    """`passed`: the whole interval is within the limit; `failed`: all of it is beyond; else `undecided`."""
+    measured: Estimate
+    limit: float
+    samples: NonNegativeInt
+    sentence: str
+
+
+class Service(Record):
+    """What one release did during a step. Milliseconds at the gateway, queue included."""
+
+    release: str
+    requests: NonNegativeInt
+    failed: NonNegativeInt
+    latency: Percentiles | None
+
+
+class RolloutStep(Record):
+    """One step: the share, how long it was held, who served what, and each verdict."""
+
+    share: float
+    seconds: NonNegativeFloat
+    old: Service
+    new: Service
+    judgements: tuple[Judgement, ...]
+    passed: bool
+    sentence: str
+
+
+class ShadowRun(Record):
+    """Live requests that the new release answered without anybody seeing the answers."""
+
+    requests: NonNegativeInt
+    failed: NonNegativeInt
+    latency: Percentiles | None
+
+
+class RolloutEnd(StrEnum):
+    """The two safe states that a rollout ends in."""
+
+    PROMOTED = "promoted"
+    """The new release gets all requests."""
+    ROLLED_BACK = "rolled_back"
+    """The old release gets all requests."""
+
+
+class RolloutOutcome(Record):
+    """How a rollout ended, and why."""
+
+    deployment: str
+    end: RolloutEnd
+    sentence: str
+    """The verdict in one sentence, with the safe state it ended in."""
+    old: str | None
+    """None where nothing was in production before."""
+    new: str
+    steps: tuple[RolloutStep, ...] = ()
+    shadow: ShadowRun | None = None
+    quality: GateDecision | None = None
+    """The gate on live prompts."""
+    latency_limit_ms: float | None = None
+    breach: Judgement | None = None
+    """What it was rolled back for, where that was a figure."""
+    requests: NonNegativeInt = 0
+    failed: NonNegativeInt = 0
+    """Of all requests while it lasted, on either release."""
+    seconds: NonNegativeFloat = 0.0
+    back_s: NonNegativeFloat | None = None
+    """From the verdict until the old release got every new request."""
+    drained_s: NonNegativeFloat | None = None
+    """From then until the last request of the release that left was finished."""
+    interrupted: NonNegativeInt = 0
+    """How often the agent had to look at what was running and go on."""
+
+
+Deployment.model_rebuild()
+
+
+class ReplicaNow(Record):
+    """A replica as the gateway sees it at this moment."""
+
+    name: str
+    release: str
+    state: str
+    """HAProxy's word: UP, DOWN, MAINT, DRAIN."""
+    open_requests: NonNegativeInt
+    served: NonNegativeInt
+    """Requests since the gateway started."""
+    pid: NonNegativeInt
+    """Of its process, 0 where there is none; another one than before tells of a restart."""
+
+
+class DeploymentReport(Record):
+    """The answer to `DEPLOYMENT_STATUS`, and the outcome of what changes a deployment."""
+
+    deployment: Deployment
+    sentence: str
+    replicas: tuple[ReplicaNow, ...] = ()
+    queued: NonNegativeInt = 0
+    window_s: NonNegativeFloat = 0.0
+    """The time behind the figures of `services`."""
+    services: tuple[Service, ...] = ()
+    hash: str = "deployment_v1"
+
+
+class DeploymentList(Record):
+    """Every deployment of this agent."""
+
+    deployments: tuple[DeploymentReport, ...]
+    hash: str = "deployments_v1"
