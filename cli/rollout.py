@@ -30,10 +30,10 @@ from schemas.plan import Strategy
 
 NAME = "demo"
 MODEL = "SmolLM2-135M-Instruct"
-RATE = 2.0
+RATE = 4.0
 PROMPT_CHARACTERS = 160
 STRATEGY = Strategy(engine="llama.cpp", weight_format="F16", accelerator="host", max_sequences=2, context=512)
-SPEC = RolloutSpec(steps=(0.1, 0.5, 1.0), requests=8, hold_limit_s=120.0, quality_tokens=2048)
+SPEC = RolloutSpec(steps=(0.05, 0.25, 0.5, 1.0), requests=10, hold_limit_s=120.0, quality_tokens=2048)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ TRIALS = (
     Trial("good: Q8_0", STRATEGY.model_copy(update={"weight_format": "Q8_0"}), RolloutEnd.PROMOTED),
     Trial("bad quality: Q2_K", STRATEGY.model_copy(update={"weight_format": "Q2_K"}), RolloutEnd.ROLLED_BACK),
     Trial(
-        "slow: Q8_0 that reads its prompts token by token",
-        STRATEGY.model_copy(update={"weight_format": "Q8_0", "batched_tokens": 1}),
+        "slow: Q8_0 that reads its prompts two tokens at a time",
+        STRATEGY.model_copy(update={"weight_format": "Q8_0", "batched_tokens": 2}),
         RolloutEnd.ROLLED_BACK,
     ),
 )

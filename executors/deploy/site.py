@@ -149,6 +149,8 @@ class Site:
         await self.gateway.drain(winner.other, DRAIN_S)
         left = Left(back_s, time.monotonic() - began)
         await self.clear(winner.other)
+        rest = (kept, settled.previous) if settled.previous else (kept,)
+        self.home.forget(path for release in rest for path in (release.weights, release.reference))
         return settled, left
 
     async def clear(self, slot: Slot) -> None:

@@ -14,7 +14,7 @@ from schemas.error import AgentError
 from schemas.measurement import GateVerdict
 
 LOOK_S = 0.25
-SPEAK_S = 5.0
+SPEAK_S = 10.0
 DEAD_S = 30.0
 """A gateway or a release that nobody could reach for so long will not come back by itself."""
 TAKE_BACK = "take-back"

@@ -12,6 +12,8 @@ from schemas.evidence import Estimate, Evidence
 
 LOOK_S = 1.0
 RECENT_S = 3600.0
+FEWEST = 50
+"""Requests of the old release below which its p95 is a guess."""
 
 
 async def latency_limit(desk: Desk, now: Deployment) -> Estimate:
@@ -26,13 +28,14 @@ async def latency_limit(desk: Desk, now: Deployment) -> Estimate:
         return Estimate(
             value=asked, low=asked, high=asked, unit="ms", evidence=Evidence.ASSUMED, source="asked for by the sender"
         )
+    wanted = max(spec.requests, FEWEST)
     give_up = time.monotonic() + spec.hold_limit_s
     await desk.say("measuring what the old release's latency is, to hold the new one to it", 0.8)
     while True:
         rows = since(desk.site.log, time.time() - RECENT_S)
         served = [row.total_ms for row in rows if row.slot == now.route.stable and not row.failed]
-        if len(served) >= spec.requests:
-            shown = percentile(served[-max(spec.requests, 200) :], 95, "ms", f"{now.stable.label} at the gateway")
+        if len(served) >= wanted:
+            shown = percentile(served[-wanted:], 95, "ms", f"{now.stable.label} at the gateway")
             factor = 1 + spec.slower
             return shown.model_copy(
                 update={"value": shown.value * factor, "low": shown.low * factor, "high": shown.high * factor}

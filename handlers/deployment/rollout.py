@@ -174,7 +174,7 @@ def _outcome(desk: Desk, begun: Begun, before: Deployment, course: Course, left:
     old, new, promoted = before.stable.label, begun.release.label, course.passed
     last = course.steps[-1] if course.steps else None
     share = f" at {last.share:.0%} of the requests" if last else ""
-    why = course.trouble or (last.sentence if last else "")
+    why = (course.trouble or (last.sentence if last else "")).rstrip(".")
     said = f"{new} was promoted over {old}" if promoted else f"{new} was rolled back{share}: {why}"
     rows = since(desk.site.log, begun.at_s)
     return RolloutOutcome(
