@@ -2,18 +2,16 @@
 
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.base import Record
-from schemas.command import Part
+from schemas.command import DEPLOYMENT_NAME
 from schemas.evidence import Estimate
 from schemas.measurement import GateDecision, GateVerdict, Percentiles
 from schemas.plan import Strategy
-from schemas.quantity import Fraction, LatencyMs
 
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -88,7 +86,7 @@ class DeploymentState(StrEnum):
 class Deployment(Record):
     """One model in production under one name. What is written here is what a restarted agent goes on from."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(pattern=DEPLOYMENT_NAME)
     model: str
     state: DeploymentState
     port: Port
@@ -123,37 +121,6 @@ class Deployment(Record):
     def url(self) -> str:
         """Where clients send their requests: OpenAI-compatible."""
         return f"http://127.0.0.1:{self.port}"
-
-
-class RolloutSpec(Part):
-    """How a new release takes over. What a sender leaves out is as here."""
-
-    steps: tuple[Fraction, ...] = Field(default=(0.01, 0.05, 0.25, 0.5, 1.0), min_length=1, max_length=20)
-    """Shares of the requests that the new release gets, rising, the last one all."""
-    requests: int = Field(default=50, ge=1, le=100_000)
-    """Of the new release, that a step needs at the least."""
-    hold_limit_s: float = Field(default=3600.0, gt=0, le=7 * 86_400)
-    """A step that is not decided by then is rolled back: undecided never passes."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Of each verdict, over all looks at it together."""
-    shadow_requests: int = Field(default=0, ge=0, le=10_000)
-    """Live requests that the new release answers before it gets any: nobody sees those answers."""
-    latency_p95: LatencyMs | None = None
-    """Milliseconds at the gateway; where absent, what the old release shows plus `slower`."""
-    slower: Fraction = 0.25
-    """How much slower than the old release the new one's p95 may be where no latency is asked for."""
-    max_errors: Fraction = 0.01
-    """Share of failed requests."""
-    judge_quality: bool = True
-    """Whether live prompts are sampled and replayed against the baseline; they stay in the deployment's folder."""
-    quality_tokens: int = Field(default=8192, ge=1024, le=1_000_000)
-    """Scored tokens of live prompts after which an undecided gate stays so."""
-
-    @model_validator(mode="after")
-    def _rises_to_all(self) -> Self:
-        if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0 or self.steps[-1] != 1:
-            raise ValueError("steps must rise, and the last one must be 1 (all requests)")
-        return self
 
 
 class RequestSeen(Record):
@@ -269,8 +236,8 @@ class RolloutOutcome(Record):
     """From the verdict until the old release got every new request."""
     drained_s: NonNegativeFloat | None = None
     """From then until the last request of the release that left was finished."""
-    interrupted: NonNegativeInt = 0
-    """How often the agent had to look at what was running and go on."""
+    resumed: bool = False
+    """Whether an agent had to look at what was running and go on where another had died."""
 
 
 Deployment.model_rebuild()
