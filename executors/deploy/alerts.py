@@ -8,7 +8,7 @@ from executors.deploy.containers import containers
 from schemas.alerts import AlertKind, RecordingRule
 from schemas.cluster import ClusterRelease, Document, EngineContainer
 
-RUNBOOK = "https://github.com/inferwright/inferwright/blob/main/docs/runbook.md"
+RUNBOOK = "docs/runbook.md"
 BY = "by (deployment, strategy)"
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 """Of the burn-rate alerts, short and long."""
@@ -67,7 +67,7 @@ def alert_group() -> Document:
             "annotations": {
                 "summary": item.summary,
                 "description": item.meaning,
-                "runbook_url": f"{RUNBOOK}#{item.anchor}",
+                "runbook": f"{RUNBOOK}#{item.anchor}",
             },
         }
         for item in alerts()
