@@ -93,6 +93,8 @@ class Deployment(Record):
     """Of the gateway, on loopback."""
     metrics_port: Port
     """Where the gateway tells Prometheus of itself."""
+    prometheus_port: Port | None = None
+    """Where Prometheus answers, on loopback; None where this machine has none."""
     route: Route
     releases: tuple[Release, ...] = Field(max_length=2)
     """What runs: the stable one, and during a rollout the new one too."""
@@ -190,6 +192,8 @@ class RolloutStep(Record):
     old: Service
     new: Service
     judgements: tuple[Judgement, ...]
+    quality: GateDecision | None = None
+    """The gate on live prompts, in the step in which it was held."""
     passed: bool
     sentence: str
 
@@ -223,8 +227,6 @@ class RolloutOutcome(Record):
     new: str
     steps: tuple[RolloutStep, ...] = ()
     shadow: ShadowRun | None = None
-    quality: GateDecision | None = None
-    """The gate on live prompts."""
     latency_limit_ms: float | None = None
     breach: Judgement | None = None
     """What it was rolled back for, where that was a figure."""
@@ -238,6 +240,11 @@ class RolloutOutcome(Record):
     """From then until the last request of the release that left was finished."""
     resumed: bool = False
     """Whether an agent had to look at what was running and go on where another had died."""
+
+    @property
+    def quality(self) -> GateDecision | None:
+        """The gate on live prompts, None where it was not held or not decided."""
+        return next((step.quality for step in self.steps if step.quality), None)
 
 
 Deployment.model_rebuild()

@@ -21,6 +21,7 @@ PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections, so that a port is still free when its engine comes back."""
 TRIES = 200
 READY_S = 120.0
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,23 @@ class Engines:
                 argv = [*start, str(release.niceness), str(self.python), str(llamacpp.WORKER)]
                 environment = {"OMP_NUM_THREADS": str(release.strategy.threads)}
                 await keeper.keep(Program(replica.name, argv, environment))
-            await asyncio.gather(*(until_healthy(replica.url, READY_S) for replica in replicas))
+            await asyncio.gather(*(self._healthy(keeper, replica) for replica in replicas))
         except BaseException:
             await self.stop(replica.name for replica in replicas)
             raise
+
+    async def _healthy(self, keeper: Supervisor, replica: Replica) -> None:
+        """Wait until a replica answers; one that the supervisor has to start again and again never will."""
+        waiting = asyncio.create_task(until_healthy(replica.url, READY_S))
+        try:
+            while not waiting.done():
+                await asyncio.wait({waiting}, timeout=LOOK_S)
+                if (await keeper.running())[replica.name].state in {"BACKOFF", "FATAL"}:
+                    words = (self.home.logs / f"{replica.name}.err").read_text(errors="replace")[-500:].strip()
+                    raise AgentError(ErrorCode.ENGINE_FAILED, f"{replica.name} dies as it starts: {words}")
+            await waiting
+        finally:
+            waiting.cancel()
 
     async def stop(self, names: Iterable[str]) -> None:
         """Stop replicas and forget them."""

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ from schemas.error import AgentError, ErrorCode
 
 SOCKET_LIMIT = 90
 """Bytes of a socket's path: Linux allows 107, and HAProxy binds under a longer name before it renames."""
-PLAIN = re.compile(r"[\w./@+=,~-]+")
+PLAIN = re.compile(r"[\w./:@+=,~-]+")
 """What may stand in a path or an argument that goes into a configuration file: nothing there needs quoting."""
 
 
@@ -26,7 +27,7 @@ def plain(word: str) -> str:
         AgentError: `unsupported` where it could mean something else in a configuration file.
     """
     if not PLAIN.fullmatch(word):
-        detail = f"{word!r} cannot stand in a configuration file; use paths of letters, digits and ./@+=,~_- only"
+        detail = f"{word!r} cannot stand in a configuration file; use paths of letters, digits and ./:@+=,~_- only"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
     return word
 
@@ -104,8 +105,8 @@ class Home:
         return deployment
 
     def adopt(self, weights: Path) -> PurePosixPath:
-        """A file of weights, kept under its content's name: a link where the disk allows, else a copy."""
-        kept = self.path / "weights" / f"{digest(weights)[:16]}{weights.suffix}"
+        """A file of weights, kept under its name and its content's: a link where the disk allows, else a copy."""
+        kept = self.path / "weights" / f"{weights.stem}-{digest(weights)[:12]}{weights.suffix}"
         if not kept.exists():
             with partial(kept) as draft:
                 draft.unlink()
@@ -115,6 +116,13 @@ class Home:
                     shutil.copyfile(weights, draft)
                 draft.replace(kept)
         return PurePosixPath("weights") / kept.name
+
+    def forget(self, used: Iterable[PurePosixPath]) -> None:
+        """Delete weights that nobody uses any more."""
+        names = {path.name for path in used}
+        for file in (self.path / "weights").iterdir():
+            if file.name not in names:
+                file.unlink()
 
 
 def homes(root: Path) -> list[Home]:

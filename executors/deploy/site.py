@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from executors.deploy import prometheus
 from executors.deploy.engines import Engines, free_ports, replicas
 from executors.deploy.gateway import Gateway
 from executors.deploy.haproxy import PROGRAM, GatewaySettings
@@ -87,28 +88,36 @@ class Site:
 
     async def open(self, model: str, release: Release) -> Deployment:
         """Put a first release into production: there is nothing yet to hold it against."""
-        port, metrics_port = free_ports(2)
         known = self.home.load()
+        port, metrics_port, prometheus_port = free_ports(3)
         deployment = Deployment(
             name=self.home.name,
             model=model,
             state=DeploymentState.LIVE,
             port=known.port if known else port,
             metrics_port=known.metrics_port if known else metrics_port,
+            prometheus_port=prometheus_port if prometheus.installed() else None,
             route=Route(stable=release.slot),
             releases=(release,),
             numbered=release.number,
         )
         await Supervisor(self.home).ensure()
         await self.engines.start(release, release.replicas)
-        self.home.save(deployment)
+        self.keep(deployment)
         await self.gateway.start(deployment)
         await self.gateway.until_up(release.slot, len(release.replicas))
+        if deployment.prometheus_port:
+            await Supervisor(self.home).keep(prometheus.program(self.home, deployment.prometheus_port))
         return deployment
+
+    def keep(self, deployment: Deployment) -> Deployment:
+        """Write down what is, for a restarted agent and for Prometheus."""
+        prometheus.write_targets(self.home, deployment)
+        return self.home.save(deployment)
 
     async def add(self, before: Deployment, release: Release, state: DeploymentState) -> Deployment:
         """Start a release beside the stable one; it gets no request yet. One that runs already is left alone."""
-        now = self.home.save(
+        now = self.keep(
             before.model_copy(update={"state": state, "releases": (before.stable, release), "numbered": release.number})
         )
         await self.gateway.write(now)
@@ -125,7 +134,7 @@ class Site:
         await self.gateway.send(Route(stable=winner))
         back_s = time.monotonic() - began
         kept = now.in_slot(winner)
-        settled = self.home.save(
+        settled = self.keep(
             now.model_copy(
                 update={
                     "state": DeploymentState.LIVE,
@@ -140,6 +149,8 @@ class Site:
         await self.gateway.drain(winner.other, DRAIN_S)
         left = Left(back_s, time.monotonic() - began)
         await self.clear(winner.other)
+        rest = (kept, settled.previous) if settled.previous else (kept,)
+        self.home.forget(path for release in rest for path in (release.weights, release.reference))
         return settled, left
 
     async def clear(self, slot: Slot) -> None:
@@ -166,7 +177,7 @@ class Site:
         return shrunk
 
     async def _changed(self, now: Deployment) -> None:
-        self.home.save(now)
+        self.keep(now)
         await self.gateway.write(now)
         await self.gateway.place(now.route.stable, now.stable)
 

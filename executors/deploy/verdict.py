@@ -62,11 +62,6 @@ def interval(samples: Sequence[float], limit: float, confidence: float, tuned: i
     return found.mean, max(0.0, found.mean - half), min(1.0, found.mean + half)
 
 
-def acceptable(judgements: Sequence[Judgement]) -> bool:
-    """Whether every figure is within its limit, proved or not."""
-    return bool(judgements) and all(item.measured.value <= item.limit for item in judgements)
-
-
 def breach(judgements: Sequence[Judgement]) -> Judgement | None:
     """The first metric that is beyond its limit for sure."""
     return next((item for item in judgements if item.verdict is GateVerdict.FAILED), None)
