@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 from schemas.alerts import AlertKind
+from schemas.handover import HandOver
+from schemas.text import code, escape
 
 HEAD = """\
 # Runbook
@@ -15,6 +17,19 @@ Made from `executors/deploy/alerts.toml` by `make docs`.
 def runbook(alerts: Iterable[AlertKind], head: str = HEAD) -> str:
     """The whole page."""
     return "\n".join((head, *(section(item) for item in alerts)))
+
+
+def release_runbook(left: HandOver, alerts: Iterable[AlertKind]) -> str:
+    """The page for one release: what the alerts call it, and how it is taken back."""
+    release = left.release
+    head = (
+        f"# Runbook: {escape(release.model)}\n\n"
+        f"In alerts this service is `deployment={release.name}`, this release `strategy={release.version}` "
+        f"({escape(release.strategy.label)}); on one machine the strategy is the release's number. "
+        f"Made for job {code(release.job)}; the guide is [handover.md](handover.md).\n\n"
+        f"To undo: {escape(left.undo, 600)}\n"
+    )
+    return runbook(alerts, head)
 
 
 def section(item: AlertKind) -> str:
