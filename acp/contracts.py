@@ -11,6 +11,7 @@ from acp.subjects import Subjects
 from schemas.capability import CapabilityMatch
 from schemas.command import Command
 from schemas.delegation import Handoff
+from schemas.deployment import DeploymentList, DeploymentReport, RolloutOutcome
 from schemas.error import ERRORS, ErrorReply
 from schemas.findings import ComparisonReport, CostReport, PerformanceReport, PredictedPerformance, QualityReport
 from schemas.job import Accepted, JobAnswer, JobList, JobSummary, Pong
@@ -27,6 +28,8 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     CapabilityMatch,
     ComparisonReport,
     CostReport,
+    DeploymentList,
+    DeploymentReport,
     ErrorReply,
     GateDecision,
     Handoff,
@@ -39,6 +42,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     PredictedPerformance,
     QualityReport,
     Report,
+    RolloutOutcome,
     StatusUpdate,
 )
 PROBLEM: Document = {

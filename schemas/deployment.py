@@ -150,8 +150,9 @@ class RequestSeen(Record):
 
     @property
     def failed(self) -> bool:
-        """Whether the service failed: not what the client broke off or asked wrongly."""
-        return not self.end.startswith("C") and (self.status >= 500 or self.status < 100 or self.end[0] != "-")  # noqa: PLR2004 - HTTP
+        """Whether the service failed or refused: not what the client broke off or asked wrongly."""
+        answered = 100 <= self.status < 500 and self.status != 429  # noqa: PLR2004 - HTTP
+        return not self.end.startswith("C") and not (answered and self.end.startswith("-"))
 
 
 class JudgedMetric(StrEnum):

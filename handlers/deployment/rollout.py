@@ -72,6 +72,9 @@ async def roll_out(desk: Desk, model: str, make: Make) -> RolloutOutcome:
         fresh = True
         before = desk.site.home.load()
         live = before if before and before.state is not DeploymentState.DOWN else None
+        if live and live.state is not DeploymentState.LIVE:
+            detail = f"{live.name} is {live.state.value.replace('_', ' ')}; wait, or send ROLLBACK_DEPLOYMENT"
+            raise AgentError(ErrorCode.UNSUPPORTED, detail)
         (desk.site.home.path / TAKE_BACK).unlink(missing_ok=True)
         return Begun(at_s=time.time(), before=live, release=await make(live))
 

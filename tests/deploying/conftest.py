@@ -1,32 +1,50 @@
-import asyncio
-import json
-import subprocess
-from collections.abc import Callable, Sequence
+"""Deployments of tests: short paths, since sockets need them, and nothing of theirs is left running."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from conftest import CACHE
 
-from executors import toolchain
-from schemas.cluster import Document
+from executors.deploy.engines import Engines
+from executors.deploy.haproxy import GatewaySettings
+from executors.deploy.home import Home
+from executors.deploy.site import Site
+from executors.toolchain import Toolchain
+from schemas.plan import Strategy
 
-Checker = Callable[[Sequence[Document]], list[str]]
-HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def checks() -> toolchain.Toolchain:
-    """The tools that deployment files are checked with, installed."""
-    return asyncio.run(toolchain.install(toolchain.specification("manifests"), CACHE, lambda _: None))
+STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=2, context=512)
 
 
-@pytest.fixture(scope="session")
-def wrong(checks: toolchain.Toolchain) -> Checker:
-    """Documents in, what the published schemas say is wrong with them out."""
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """What a supervisor under `folder` started, and supervisors themselves."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = " ".join((*process.cmdline(), process.environ().get("SUPERVISOR_SERVER_URL", "")))
+            if str(folder) in words:
+                found.append(process)
+    return found
 
-    def check(documents: Sequence[Document]) -> list[str]:
-        command = [str(checks.python), str(HERE / "check_manifests.py")]
-        done = subprocess.run(command, input=json.dumps(documents), check=True, capture_output=True, text=True)  # noqa: S603
-        return list(json.loads(done.stdout))
 
-    return check
+@pytest.fixture
+def runs() -> Iterator[Path]:
+    """A folder for runs whose deployments must be down at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="iw-", dir="/tmp"))
+    yield folder
+    left = processes_of(folder)
+    for process in left:
+        process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+    assert left == []
+
+
+@pytest.fixture
+def site(runs: Path, llamacpp: Toolchain) -> Site:
+    """A place for a deployment called `test`, with nothing in it."""
+    home = Home.under(runs / "deployments", "test")
+    home.make()
+    return Site(home, Engines(home, llamacpp.python), GatewaySettings())

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from deploying.conftest import Checker
-from deploying.releases import ALL, accelerator, release
+from clusters.conftest import Checker
+from clusters.releases import ALL, accelerator, release
 
 from executors.deploy.kubernetes import manifests, write
 from schemas.cluster import ClusterRelease, Document

@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 import yaml
 from closing.records import load, trial
-from deploying.conftest import Checker
-from deploying.releases import ALL, HOST
+from clusters.conftest import Checker
+from clusters.releases import ALL, HOST
 from markdown_it import MarkdownIt
 
 from executors.deploy import systemd

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploying.releases import ALL
+from clusters.releases import ALL
 
 from executors.deploy.kubectl import Cluster, apply
 from executors.deploy.kubernetes import manifests, write

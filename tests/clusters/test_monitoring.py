@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deploying.releases import ALL
+from clusters.releases import ALL
 
 from executors.deploy.alerts import alert_group, alerts, engine_group, latency_bound, service_level
 from executors.deploy.containers import container_of
@@ -16,6 +16,7 @@ from handlers.markdown.runbook import runbook
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
+UNIT_TESTS = ("rules_test.yml", "rules_slow_test.yml")
 PROMTOOL = shutil.which("promtool") or "promtool"
 
 
@@ -40,12 +41,13 @@ def test_prometheus_accepts_rules_and_configuration() -> None:
 
 def test_alerts_fire_when_they_should_and_only_then() -> None:
     """`promtool test rules`: series of a good and a bad day, with the alerts of each, word for word."""
-    assert "SUCCESS" in promtool("test", "rules", str(PROMETHEUS / "rules_test.yml"))
+    for name in UNIT_TESTS:
+        assert "SUCCESS" in promtool("test", "rules", str(PROMETHEUS / name))
 
 
 def test_every_alert_is_tested_to_fire() -> None:
     """No alert without a series in the unit tests that sets it off."""
-    groups = yaml.safe_load((PROMETHEUS / "rules_test.yml").read_text())["tests"]
+    groups = [one for name in UNIT_TESTS for one in yaml.safe_load((PROMETHEUS / name).read_text())["tests"]]
     fired = {case["alertname"] for one in groups for case in one.get("alert_rule_test", ()) if case["exp_alerts"]}
     assert fired == {item.name for item in alerts()}
 
