@@ -62,6 +62,7 @@ class Bridge:
     def application(self) -> web.Application:
         """The routes with their guards."""
         app = web.Application(middlewares=[problems, guard(self._settings)], client_max_size=codec.BODY_BYTES)
+        app.on_shutdown.append(self._watchers.end)
         app.add_routes(
             [
                 web.post("/acp", self._acp),

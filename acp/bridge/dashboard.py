@@ -12,7 +12,7 @@ from schemas.error import AgentError, ErrorCode
 STATIC = Path(__file__).parent / "static"
 PAGES = {"/": STATIC / "index.html"} | {f"/static/{file.name}": file for file in STATIC.iterdir()}
 """Each address of the page's files; they hold no data, so they are open to whoever reaches the bridge."""
-KEEP_ALIVE_S = 10.0
+KEEP_ALIVE_S = 5.0
 PACE_S = 0.25
 """Between two boards to one reader at the least: what changes meanwhile is told at once."""
 GUARDED = {

@@ -33,6 +33,8 @@ UPDATES = 1000
 WATCHERS = 256
 LOOK_S = 2.0
 """How often deployments are looked at."""
+LOST_S = 0.5
+"""How often the connection is looked at."""
 FILL_S = 10.0
 """How long a first board waits for what the broker keeps."""
 DEPLOYMENTS = "DEPLOYMENT_STATUS"
@@ -88,6 +90,15 @@ class Live:
             if self._feed is not feed:
                 await feed.end()
 
+    async def end(self, _: object = None) -> None:
+        """End the feeds, and with them every reader's stream."""
+        if self._feed is not None:
+            await self._feed.end()
+
+
+class _Reconnected(Exception):  # noqa: N818 - an event, not an error
+    """The connection to the broker was lost and is back."""
+
 
 class Feed:
     """What the broker and the deployments tell, bounded. Readers have cursors, no queues: a slow one costs nothing."""
@@ -127,7 +138,7 @@ class Feed:
             await event.wait()
 
     async def end(self) -> None:
-        """Stop; for the last one who watched."""
+        """Stop; whoever still watches is told no more."""
         self._run.cancel()
         await asyncio.gather(self._run, return_exceptions=True)
 
@@ -164,8 +175,23 @@ class Feed:
                 feeds.create_task(self._feed_jobs())
                 feeds.create_task(self._feed_updates())
                 feeds.create_task(self._feed_deployments())
+                feeds.create_task(self._until_reconnected())
+        except* _Reconnected:
+            log.info("live_ends", why="the broker was away")
         except* Exception:
             log.exception("live_ended")
+
+    async def _until_reconnected(self) -> None:
+        """End all feeds once the broker was away: anew, they see at once what these would see after three heartbeats.
+
+        Raises:
+            _Reconnected: then.
+        """
+        bus = self._backend.bus
+        lost = bus.counts["disconnects"]
+        while bus.counts["disconnects"] == lost or not bus.up:  # noqa: ASYNC110 - its events are cleared by others
+            await asyncio.sleep(LOST_S)
+        raise _Reconnected
 
     async def _feed_jobs(self) -> None:
         async for change in self._backend.kit.ledger.changes():
@@ -209,10 +235,14 @@ class Feed:
             return
         question = route.command.model_validate({"cmd": DEPLOYMENTS})
         while True:
-            answer = await route.answer(question, ANYBODY)
-            if isinstance(answer, DeploymentList) and answer.deployments != self._deployments:
-                self._deployments = answer.deployments
-                self._tell(Cursor(self._now.revision, self._now.sequence, self._now.look + 1))
+            try:
+                answer = await route.answer(question, ANYBODY)
+            except AgentError as error:
+                log.warning("deployments_not_shown", error=error.detail)
+            else:
+                if isinstance(answer, DeploymentList) and answer.deployments != self._deployments:
+                    self._deployments = answer.deployments
+                    self._tell(Cursor(self._now.revision, self._now.sequence, self._now.look + 1))
             await asyncio.sleep(LOOK_S)
 
 

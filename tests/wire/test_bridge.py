@@ -15,9 +15,9 @@ from cli.serve import MakeRoutes, serve
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, make_routes: MakeRoutes = rehearsal.routes) -> AsyncIterator[str]:
+async def serving(settings: Settings, make_routes: MakeRoutes = rehearsal.routes, port: int = 0) -> AsyncIterator[str]:
     """The URL of the bridge of an agent in this process."""
-    opened = settings.model_copy(update={"http": True, "http_port": 0})
+    opened = settings.model_copy(update={"http": True, "http_port": port})
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     bridges: list[Bridge] = []
     task = asyncio.create_task(

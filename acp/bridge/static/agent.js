@@ -1,7 +1,7 @@
 // The agent's HTTP bridge: requests with the token, and the stream of boards, resumed where it broke off.
 
 const TOKEN = "inferwright-token";
-const SILENT_MS = 25_000; // the agent speaks every ten seconds
+const SILENT_MS = 20_000; // the agent speaks every five seconds
 const LONGEST_WAIT_MS = 15_000;
 
 export const token = {

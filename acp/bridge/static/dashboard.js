@@ -5,7 +5,7 @@ import { showDeployments } from "./deployments.js";
 import { find, plain, write } from "./dom.js";
 import { refreshTimes, setClock } from "./format.js";
 import { ENDED, showJob, stateName } from "./job.js";
-import { chosenJob, newestFirst, showJobs } from "./jobs.js";
+import { namedJob, newestFirst, showJobs } from "./jobs.js";
 import { showPlan } from "./plan.js";
 
 const cards = new Map();
@@ -15,8 +15,9 @@ const PLANNED = "OPTIMIZE_INFERENCE";
 const planless = new Set(); // ended jobs that were asked and left none
 let said = "";
 let planned = "";
+let chosen = namedJob();
 
-const shown = () => cards.get(chosenJob()) ?? newestFirst(cards.values())[0];
+const shown = () => cards.get(chosen) ?? newestFirst(cards.values())[0];
 
 function render() {
   const card = shown();
@@ -161,6 +162,8 @@ find("theme").addEventListener("click", () => {
 const kept = localStorage.getItem("inferwright-theme");
 theme(THEMES.includes(kept) ? kept : "system");
 addEventListener("hashchange", () => {
+  if (!namedJob()) return;
+  chosen = namedJob();
   render();
   find("job-title").focus({ preventScroll: true });
 });

@@ -4,8 +4,8 @@ import { el, plain, write } from "./dom.js";
 import { percent, when } from "./format.js";
 import { ENDED, stateName } from "./job.js";
 
-export const addressOf = (job) => `#job=${encodeURIComponent(job)}`;
-export const chosenJob = () => decodeURIComponent(location.hash.match(/^#job=(.+)$/)?.[1] ?? "");
+/** The job that the address names, `undefined` where it names another place. */
+export const namedJob = () => location.hash.match(/^#job=([\w-]+)$/)?.[1];
 
 export const newestFirst = (cards) => [...cards].sort((one, other) => (one.job.accepted_at < other.job.accepted_at ? 1 : -1));
 
@@ -22,7 +22,7 @@ function row() {
 
 function fill(item, card, chosen) {
   const { job, cmd, state, status, accepted_at: accepted } = card.job;
-  item.link.href = addressOf(job);
+  item.link.href = `#job=${job}`;
   if (chosen) item.link.setAttribute("aria-current", "true");
   else item.link.removeAttribute("aria-current");
   write(item.parts.name, plain(cmd, 60));
