@@ -47,25 +47,31 @@ class Supervisor:
             Stalled: when the work does not get on.
         """
         draining = asyncio.create_task(self.draining.wait())
-        started = monotonic()
-        beat_s = min(self.settings.ack_wait_s / BEATS_PER_WAIT, LONGEST_BEAT_S)
+        wall_s = self.settings.job_wall_s
         try:
-            while True:
-                await asyncio.wait({work, draining}, timeout=beat_s, return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    return await work
-                if draining.done():
-                    raise Drained
-                await self._beat(beat_s, monotonic() - started)
+            async with asyncio.timeout(wall_s) as wall:
+                return await self._until_done(work, draining)
+        except TimeoutError:
+            if wall.expired():
+                raise AgentError(ErrorCode.TIMEOUT, f"the job ran longer than {wall_s:g} s; raise job_wall_s") from None
+            raise
         finally:
             draining.cancel()
             work.cancel()
             await asyncio.wait({work})
 
-    async def _beat(self, beat_s: float, elapsed_s: float) -> None:
+    async def _until_done(self, work: "asyncio.Task[Outcome]", draining: "asyncio.Task[bool]") -> Outcome:
+        beat_s = min(self.settings.ack_wait_s / BEATS_PER_WAIT, LONGEST_BEAT_S)
+        while True:
+            await asyncio.wait({work, draining}, timeout=beat_s, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return await work
+            if draining.done():
+                raise Drained
+            await self._beat(beat_s)
+
+    async def _beat(self, beat_s: float) -> None:
         settings = self.settings
-        if elapsed_s > settings.job_wall_s:
-            raise AgentError(ErrorCode.TIMEOUT, f"the job ran longer than {settings.job_wall_s:g} s; raise job_wall_s")
         if monotonic() - self.job.touched > settings.stall_s:
             raise Stalled
         used = await asyncio.to_thread(directory_bytes, self.job.directory)
