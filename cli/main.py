@@ -50,7 +50,9 @@ def demo(runs: Runs = RUNS) -> None:
 def serve(
     nats: MaybeNats = None,
     runs: Runs = RUNS,
-    http: Annotated[bool, typer.Option("--http", help="Open the HTTP bridge and its dashboard on 127.0.0.1:8787 too.")] = False,
+    http: Annotated[
+        bool, typer.Option("--http", help="Open the HTTP bridge and dashboard on 127.0.0.1:8787 too.")
+    ] = False,
 ) -> None:
     """Run the agent until Ctrl-C or SIGTERM, on a NATS server with JetStream; without one, on a broker of its own."""
     from acp.logs import configure  # noqa: PLC0415

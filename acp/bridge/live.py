@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 
 import nats.errors
 import structlog
@@ -32,7 +33,9 @@ UPDATES = 1000
 """Updates kept for the board, the newest of all jobs."""
 WATCHERS = 256
 LOOK_S = 2.0
-"""How often deployments are looked at."""
+"""How often deployments are looked at, as long as that is quick."""
+LOOK_SHARE = 0.05
+"""Of the time, that looking may take."""
 LOST_S = 0.5
 """How often the connection is looked at."""
 FILL_S = 10.0
@@ -235,6 +238,7 @@ class Feed:
             return
         question = route.command.model_validate({"cmd": DEPLOYMENTS})
         while True:
+            began = monotonic()
             try:
                 answer = await route.answer(question, ANYBODY)
             except AgentError as error:
@@ -243,7 +247,7 @@ class Feed:
                 if isinstance(answer, DeploymentList) and answer.deployments != self._deployments:
                     self._deployments = answer.deployments
                     self._tell(Cursor(self._now.revision, self._now.sequence, self._now.look + 1))
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(max(LOOK_S, (monotonic() - began) / LOOK_SHARE))
 
 
 def _card(change: Change) -> JobCard:

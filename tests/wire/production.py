@@ -72,17 +72,18 @@ def rollout(share: float = 0.25, p95: float = 812.0) -> tuple[DeploymentReport, 
     latency = Judgement(
         metric=JudgedMetric.LATENCY,
         verdict=GateVerdict.FAILED,
-        measured=measured(1940),
-        limit=1200,
+        measured=measured(0.31, "share"),
+        limit=0.05,
         samples=52,
-        sentence="p95 is beyond the limit",
+        sentence="31.00% of 52 requests took longer than 1200 ms; at most 5.00% may",
     )
     errors = latency.model_copy(
         update={
             "metric": JudgedMetric.ERRORS,
             "verdict": GateVerdict.PASSED,
-            "measured": measured(0.001, "fraction"),
+            "measured": measured(0.001, "share"),
             "limit": 0.01,
+            "sentence": "0.10% of 52 requests failed; at most 1.00% may",
         }
     )
     step = RolloutStep(
@@ -97,7 +98,7 @@ def rollout(share: float = 0.25, p95: float = 812.0) -> tuple[DeploymentReport, 
     last = RolloutOutcome(
         deployment="chat",
         end=RolloutEnd.ROLLED_BACK,
-        sentence="Rolled back to v1: v2's p95 of 1,940 ms is beyond the limit of 1,200 ms.",
+        sentence="Rolled back to v1: 31.00% of 52 requests took longer than 1200 ms.",
         old=old.label,
         new="v2 (llama.cpp Q5_K_M, 1 thread, 4 slots)",
         steps=(step,),
@@ -124,6 +125,6 @@ def rollout(share: float = 0.25, p95: float = 812.0) -> tuple[DeploymentReport, 
     )
     sentence = f"v3 gets {share:.0%} of the requests; step 3 of 5, 41 of 50 requests seen."
     report = DeploymentReport(
-        deployment=deployment, sentence=sentence, replicas=replicas, queued=3, window_s=30, services=services
+        deployment=deployment, sentence=sentence, replicas=replicas, queued=3, window_s=300, services=services
     )
     return (report,)

@@ -25,12 +25,12 @@ const facts = (...items) => el("span", { class: "facts" }, ...items.filter(Boole
 function now(report, release) {
   const service = serviceOf(report, release);
   const own = new Set(release.replicas.map(({ name }) => name));
-  const up = report.replicas.filter(({ name, state }) => own.has(name) && state === "UP");
+  const up = report.replicas.filter(({ name, state }) => own.has(name) && state.startsWith("UP"));
   const quality = release.gate?.quality;
   return facts(
     service && report.window_s && [`${rps(service.requests / report.window_s)} `, evidence("measured")],
     service?.latency && ["p95 ", amount(service.latency.p95, ms)],
-    service && [`${service.failed} of ${counted(service.requests, "request")} failed`],
+    service && [`${service.failed} of ${counted(service.requests, "request")} failed in the last ${span(report.window_s)}`],
     quality ? [`perplexity ${signed(quality.loss)}, at most ${signed(quality.loss_high)} `, evidence("measured")] : ["the untouched model"],
     [`${up.length} of ${counted(release.replicas.length, "replica")} up`],
   );
@@ -83,11 +83,12 @@ function charts(looks) {
   return el("div", { class: "charts" }, ...drawn);
 }
 
-function judgement({ metric, verdict, measured, limit, samples }) {
-  const text = metric.startsWith("latency") ? ms : (value) => percent(value, 2);
+function judgement({ metric, verdict, measured, limit, samples, sentence }) {
+  const text = measured.unit === "ms" ? ms : (value) => percent(value, 2);
   const kind = verdict === "passed" ? "completed" : verdict;
   const figures = facts([amount(measured, text)], [`limit ${text(limit)}`], [counted(samples, "sample")]);
-  return el("li", {}, el("b", {}, words(metric)), " ", el("span", { class: `state ${kind}` }, verdict), figures);
+  const head = [el("b", {}, words(metric)), " ", el("span", { class: `state ${kind}` }, verdict)];
+  return el("li", {}, ...head, ` ${plain(sentence)}`, figures);
 }
 
 function lastChange({ last }) {

@@ -37,15 +37,16 @@ export function span(seconds) {
   if (seconds > 0 && seconds < 9.5) return `${number(seconds)} s`;
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  const [large, small, names] = whole < 3600 ? [whole, 60, ["min", "s"]] : [whole / 60, 60, ["h", "min"]];
+  const rest = Math.floor(large % small);
+  return `${Math.floor(large / small)} ${names[0]}${rest ? ` ${rest} ${names[1]}` : ""}`;
 }
 
 function ago(at) {
   const seconds = (Date.now() + ahead - Date.parse(at)) / 1000;
   if (seconds < 5) return "just now";
   if (seconds < 60) return `${Math.floor(seconds)} s ago`;
-  if (seconds < 86_400) return `${span(Math.floor(seconds / 60) * 60).replace(" 0 s", "")} ago`;
+  if (seconds < 86_400) return `${span(Math.floor(seconds / 60) * 60)} ago`;
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
