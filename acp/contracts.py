@@ -13,7 +13,14 @@ from schemas.capability import CapabilityMatch
 from schemas.command import Command
 from schemas.delegation import Handoff
 from schemas.error import ERRORS, ErrorReply
-from schemas.findings import ComparisonReport, CostReport, PerformanceReport, PredictedPerformance, QualityReport
+from schemas.findings import (
+    ComparisonReport,
+    CostReport,
+    PerformanceReport,
+    PredictedPerformance,
+    QualityReport,
+    RenderedReport,
+)
 from schemas.job import Accepted, JobAnswer, JobList, JobSummary, Pong
 from schemas.measurement import GateDecision, LoadReport
 from schemas.plan import Plan
@@ -40,6 +47,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     Pong,
     PredictedPerformance,
     QualityReport,
+    RenderedReport,
     Report,
     StatusUpdate,
 )
