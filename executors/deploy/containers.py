@@ -75,7 +75,7 @@ def words(release: ClusterRelease, container: EngineContainer, *, folder: str = 
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
     if release.settings:
         raise AgentError(
-            ErrorCode.UNSUPPORTED, f"{container.engine} reads settings from a file, which is not laid out here"
+            ErrorCode.UNSUPPORTED, f"{container.engine} reads a file of settings, which is not laid out here"
         )
     facts = {"{model}": f"{folder}/{release.weights}", "{name}": release.name, "{port}": str(container.port)}
     facts["{nodes}"] = str(release.nodes)

@@ -54,9 +54,8 @@ async def _write(bench: Bench, found: Findings, outcomes: tuple[HandoffOutcome, 
     directory = bench.job.directory
     drawn = plots.draw(directory, found.baseline, found.trials, found.command.constraints.max_quality_loss)
     report = compose(bench, found).model_copy(update={"plots": drawn, "handoffs": outcomes})
-    report = report.model_copy(
-        update={"handover": after_run_left(directory, found.command, report, from_file(bench.source))}
-    )
+    left = after_run_left(directory, found.command, report, from_file(bench.source))
+    report = report.model_copy(update={"handover": left})
     write_whole(directory / "plan.json", found.plan.model_dump_json(indent=1))
     write_whole(directory / "report.json", report.model_dump_json(indent=1))
     write_whole(directory / "report.md", report_markdown(report))
