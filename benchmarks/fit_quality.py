@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.fit import kind_of
 from benchmarks.rows import REFERENCE
 from planners.catalog import find_model
 from planners.methods import method_of
@@ -30,6 +31,8 @@ NOISE = {"ppl": 0.002, "task": 0.008}
 RESIDUAL = 0.9
 """Logarithmic scatter of losses that bits, size and scheme do not explain: chosen on held-out publications."""
 WIDTHS = {"scheme": 0.5, "family": 0.3, "metric": 0.5, "group": 0.3, "activations": 1.0, "kv": 0.5, "importance": 0.1}
+WIDTHS |= {"scheme|group": 0.8}
+"""The last: a whole channel's one scale costs a rotated or searched model far less than a rounded one."""
 OTHER_WIDTH = 0.5
 EXPECTED = {"importance": -0.3, "group=channel": 0.7, "metric=average": -0.7, "metric=mmlu": -0.3}
 EXPECTED |= {"scheme=mxfp4": 1.0, "scheme=nvfp4": 0.0, "metric=delta-p": -1.0}
@@ -41,6 +44,8 @@ START = (-3.3, -1.2, 0.1, -0.15)
 START_WIDTHS = (1.0, 0.5, 0.15, 0.15)
 SATURATION = 0.55
 ROUNDS = 25
+NEAR = 1.5
+"""Weight of losses up to twice the line, where verdicts are decided: more of it accepts too much."""
 DIVERGED = 1.5
 LIMIT, HARD = 0.02, 0.003
 LARGE = 0.3
@@ -96,7 +101,7 @@ def fit(cases: list[Case]) -> QualityModel:
     noise = np.array([NOISE[case.kind] for case in cases])
     actual = np.arcsinh(np.array([case.value for case in cases]) / noise)
     centre = np.concatenate([START, [EXPECTED.get(name, 0.0) for name in names]])
-    widths = [*START_WIDTHS, *(WIDTHS.get(name.partition("=")[0], OTHER_WIDTH) for name in names)]
+    widths = [*START_WIDTHS, *(WIDTHS.get(kind_of(name), OTHER_WIDTH) for name in names)]
     prior = np.diag(np.array(widths) ** -2.0)
     crowd = weights(cases)
     x = centre.copy()
@@ -119,7 +124,7 @@ def weights(cases: list[Case]) -> Floats:
     sizes: dict[tuple[str, str], int] = {}
     for case in cases:
         sizes[case.group, case.kind] = sizes.get((case.group, case.kind), 0) + 1
-    near = [1.5 if abs(case.value - LIMIT) < LIMIT else 1.0 for case in cases]
+    near = [NEAR if abs(case.value - LIMIT) < LIMIT else 1.0 for case in cases]
     return np.array([sizes[case.group, case.kind] ** -0.2 * near[i] for i, case in enumerate(cases)])
 
 

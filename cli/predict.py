@@ -3,16 +3,16 @@
 import csv
 from pathlib import Path
 
-from planners.catalog import find_hardware, find_model
+from planners.catalog import find_model
 from planners.guess import model_of_size
 from planners.methods import method_of
 from planners.metrics import quality_metric
 from planners.performance.forecast import Sources, forecast
+from planners.performance.names import accelerator_of
 from planners.performance.published import Condition, UnreadableRowError, condition
 from planners.quality import predicted
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Estimate
-from schemas.hardware import Accelerator
 from schemas.model import ModelFacts
 
 ADDED = ("predicted", "low", "high", "evidence", "skipped")
@@ -66,7 +66,7 @@ def _speeds(rows: list[dict[str, str]], *, silicon: bool) -> list[Estimate | str
 
 def _condition(row: dict[str, str]) -> Condition | str:
     try:
-        return condition(row, _model(row["model"]), _accelerator(row))
+        return condition(row, _model(row["model"]), accelerator_of(row["hw_key"], row.get("hardware", "")))
     except (AgentError, UnreadableRowError) as error:
         return str(error)
 
@@ -93,16 +93,6 @@ def _model(name: str) -> ModelFacts:
         if assumed is None:
             raise
         return assumed
-
-
-def _accelerator(row: dict[str, str]) -> Accelerator:
-    """The row's accelerator by its normalised name, else by the name its publisher gave."""
-    try:
-        return find_hardware(row["hw_key"])[0].accelerator
-    except AgentError:
-        if not row.get("hardware"):
-            raise
-        return find_hardware(row["hardware"])[0].accelerator
 
 
 def _cells(answer: Estimate | str) -> dict[str, str]:

@@ -9,6 +9,10 @@ _HEAD = 128
 _LARGE = 5e9
 _SHAPES = ((2e9, 24, 2048), (5e9, 32, 3072), (1.2e10, 32, 4096), (2.5e10, 40, 5120), (5e10, 64, 5120), (9e10, 80, 8192))
 _LARGEST = (96, 12288)
+_EVERY_HEAD = re.compile(
+    r"opt|bloom|pythia|gpt|baichuan|vicuna|wizard|openllama|open_llama|dolly|stablelm", re.IGNORECASE
+)
+"""Families of 2020 to 2023 whose heads each keep their own keys and values."""
 
 
 def model_of_size(name: str) -> ModelFacts | None:
@@ -21,6 +25,8 @@ def model_of_size(name: str) -> ModelFacts | None:
     kv_heads = 8 if parameters >= _LARGE else 4
     vocab = 128_000
     heads = hidden // _HEAD
+    every = bool(_EVERY_HEAD.search(name))
+    kv_heads = heads if every else kv_heads
     attention = 2 * hidden * hidden + 2 * hidden * kv_heads * _HEAD
     mlp = (parameters - 2 * vocab * hidden) / layers - attention
     return ModelFacts(
@@ -34,7 +40,7 @@ def model_of_size(name: str) -> ModelFacts | None:
         intermediate=max(int(mlp / (3 * hidden)), hidden),
         vocab=vocab,
         context=8192,
-        attention=Attention.GQA,
+        attention=Attention.MHA if every else Attention.GQA,
         parameters=parameters,
         active_parameters=parameters,
         source="assumed from the size in its name",

@@ -63,7 +63,7 @@ def effect_keys(method: Method, model: ModelFacts, metric: str) -> tuple[str, ..
     family = model_family(model.name)
     keys = [f"scheme={method.scheme}", f"family={family}", f"metric={metric}"]
     if method.group == 0:
-        keys.append("group=channel")
+        keys += ["group=channel", f"scheme={method.scheme}|group=channel"]
     if method.activation_bits < _BASELINE_BITS:
         keys += [
             f"activations={method.activation_bits}",

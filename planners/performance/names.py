@@ -1,12 +1,17 @@
-"""Engines as benchmarks write them in; our name, with a variant after a slash where its efficiency differs, out."""
+"""Engines and accelerators as benchmarks write them in; ours out, an engine's variant after a slash."""
 
+import contextlib
 import re
+
+from planners.catalog import find_hardware
+from schemas.error import AgentError, ErrorCode
+from schemas.hardware import Accelerator
 
 _ENGINES = (
     (r"ik_llama", "ik_llama.cpp"),
-    (r"llama\.?cpp|llamacpp", "llama.cpp"),
+    (r"llama[-.]?cpp|llama-bench|\bggml|ollama|lm studio|koboldcpp|llamafile", "llama.cpp"),
     (r"optimum.?nvidia", "optimum-nvidia"),
-    (r"tensorrt|trt", "tensorrt-llm"),
+    (r"tensorrt|trt|\bnim\b", "tensorrt-llm"),
     (r"vllm", "vllm"),
     (r"sglang", "sglang"),
     (r"text.generation.inference|\btgi\b", "tgi"),
@@ -14,7 +19,7 @@ _ENGINES = (
     (r"gemv", "autoawq/gemv"),
     (r"autoawq", "autoawq"),
     (r"autogptq", "autogptq"),
-    (r"neuronx?", "neuron"),
+    (r"neuronx?|\bnxd\b", "neuron"),
     (r"lmdeploy|turbomind", "lmdeploy"),
     (r"mlc", "mlc"),
     (r"exllama\s?v2|exllamav2", "exllamav2"),
@@ -33,6 +38,25 @@ _ENGINES = (
 
 _GROUPED_KERNELS = 7
 """TensorRT-LLM 0.7 brought decoding kernels for grouped queries; before, each head read its own copy of the cache."""
+
+
+_DETAILS = re.compile(r"\b(platinum|gold|instinct|hbm\w*|sxm\d|oam|gddr\w*|nvl\d+|\d+\s?gi?b)\b|\(.*?\)", re.IGNORECASE)
+"""What publications write around an accelerator's name that does not tell parts of the catalog apart."""
+
+
+def accelerator_of(*names: str) -> Accelerator:
+    """The accelerator that a publication calls by one of `names`, with or without their details.
+
+    Raises:
+        AgentError: `unknown_hardware` for the first name, or where there is none.
+    """
+    forms = [name for name in names if name.strip()]
+    if not forms:
+        raise AgentError(ErrorCode.UNKNOWN_HARDWARE, "the row names no accelerator: hw_key is empty")
+    for form in [*forms, *(" ".join(re.sub(_DETAILS, " ", name.replace("-", " ")).split()) for name in forms)]:
+        with contextlib.suppress(AgentError):
+            return find_hardware(form or forms[0])[0].accelerator
+    return find_hardware(forms[0])[0].accelerator
 
 
 def engine_of(framework: str, *, suite: bool = False) -> str:

@@ -7,7 +7,8 @@ from enum import StrEnum
 from planners.performance.datasets import DATASETS, DataSet, dataset_of
 from planners.performance.formats import formats
 from planners.performance.names import engine_of
-from schemas.hardware import Accelerator, AcceleratorKind
+from planners.performance.precisions import formats_of
+from schemas.hardware import Accelerator
 from schemas.model import ModelFacts
 
 
@@ -77,10 +78,6 @@ _METRICS = (
 )
 _LOOPED = frozenset({"vllm", "sglang", "tgi"})
 _LAYER_SPLIT = frozenset({"llama.cpp", "exllama", "exllamav2", "autoawq", "transformers", "ctransformers"})
-_BITSANDBYTES = frozenset({"transformers", "lightning"})
-"""Libraries whose 8-bit weights are those of bitsandbytes."""
-_LOW_CACHE = frozenset({"tensorrt-llm", "vllm"})
-"""Engines that cache in FP8 where the weights are: NVIDIA's low-precision checkpoints say so, and they follow."""
 _ONE = 1.0
 
 
@@ -98,7 +95,7 @@ def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) 
     engine = engine_of(row["framework"], suite=data is not None)
     device = _variant(accelerator, row)
     count = int(_number(row["accel_count"], _ONE))
-    weight, cell = _formats(row["precision"], engine, device, row["model"])
+    weight, cell = formats_of(row["precision"], engine, device, row["model"])
     size = model.parameters * formats()[weight].bits / 8e9
     tp, pp, replicas = _shape(row, engine, count, device.memory_gb, size)
     length, output = _lengths(row, name, data)
@@ -146,50 +143,6 @@ def _variant(device: Accelerator, row: dict[str, str]) -> Accelerator:
         if memory:
             return device.model_copy(update={"memory_gb": memory[0], "bandwidth_gbs": memory[1]})
     return device
-
-
-def _formats(precision: str, engine: str, device: Accelerator, model: str) -> tuple[str, str]:
-    """Weight and KV format of a published precision, in our names."""
-    name = precision.strip().upper().replace(" - SMALL", "_S").replace(" - MEDIUM", "_M").split(" - ")[0].strip()
-    base = engine.partition("/")[0]
-    gguf = base in {"llama.cpp", "ik_llama.cpp", "ctransformers"}
-    if "ACT /" in name:
-        name = name.split("/")[-1].strip()
-    four = {"vllm": "AWQ-INT4", "autoawq": "AWQ-INT4", "ipex": "AWQ-INT4", "autogptq": "GPTQ-INT4"}
-    four |= {"exllama": "GPTQ-INT4", "exllamav2": "GPTQ-INT4", "tensorrt-llm": "AWQ-INT4"}
-    four |= dict.fromkeys(_BITSANDBYTES, "NF4")
-    alias = {
-        "INT4": "Q4_K_M" if gguf else four.get(base, "INT4"),
-        "INT8": "Q8_0" if gguf else "BNB-INT8" if base in _BITSANDBYTES else "INT8",
-        "INT4-AWQ": "AWQ-INT4",
-        "AWQ": "AWQ-INT4",
-        "INT4-GPTQ": "GPTQ-INT4",
-        "GPTQ": "GPTQ-INT4",
-        "W4A16": "GPTQ-INT4",
-        "W4A8-AWQ": "W4A8",
-        "FP4": "MXFP4" if "oss" in model.lower() else "NVFP4",
-        "F16": "F16" if gguf else "FP16",
-        "FP16": "F16" if gguf else "FP16",
-        "BF16": "BF16",
-        "SMOOTHQUANT": "W8A8",
-        "W8A8": "W8A8",
-        "": "INT8" if device.kind is AcceleratorKind.CPU else "FP8" if "fp8" in device.tflops else "FP16",
-    }
-    known = {key.upper(): key for key in formats()}
-    found = alias.get(name) or known.get(name) or known.get(name.replace("-", "_"))
-    if found is None:
-        found = _by_bits(name, gguf=gguf)
-    low = found in {"FP8", "NVFP4", "W4A8"} and base in _LOW_CACHE
-    return found, "FP8" if low or (found == "FP8" and engine.endswith("/mlperf")) else "FP16"
-
-
-def _by_bits(name: str, *, gguf: bool) -> str:
-    """The format with the nearest number of bits to the one in a name that is not ours; half precision for none."""
-    bits = re.search(r"(\d+(?:\.\d+)?)\s*-?\s*(?:BPW|BIT)", name) or re.search(r"(?:INT|W|I?Q|FP)_?(\d)", name)
-    if bits is None:
-        return "F16" if gguf else "FP16"
-    fitting = [kind for kind in formats().values() if kind.group.startswith("gguf") or not gguf]
-    return min(fitting, key=lambda kind: (abs(kind.bits - float(bits[1])), kind.name)).name
 
 
 def _shape(row: dict[str, str], engine: str, count: int, memory: float, weights: float) -> tuple[int, int, int]:

@@ -8,6 +8,8 @@ import pytest
 
 from cli.predict import predict
 from planners.catalog import find_hardware, find_model
+from planners.performance.names import accelerator_of
+from planners.performance.precisions import formats_of
 from planners.performance.sources import Layout, speeds
 from planners.performance.steps import step_functions
 from schemas.error import AgentError
@@ -121,6 +123,46 @@ def test_an_unknown_precision_is_taken_by_its_bits(tmp_path: Path) -> None:
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         small, large, half = (float(row["predicted"]) for row in csv.DictReader(file))
     assert small > large > half
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM-80GB"),
+        ("NVIDIA H100 80GB HBM3", "H100-SXM"),
+        ("AMD Instinct MI300X OAM", "MI300X"),
+        ("NVIDIA GeForce RTX 4090 24GB", "RTX4090"),
+        ("Intel Xeon Platinum 8480+", "Xeon-SPR"),
+    ],
+)
+def test_accelerators_are_found_as_publications_name_them(text: str, key: str) -> None:
+    """Memory, form factor and brand around a name do not hide the part."""
+    assert accelerator_of("", text).key == key
+
+
+@pytest.mark.parametrize(
+    ("engine", "text", "weight"),
+    [
+        ("vllm", "w4a16", "GPTQ-INT4"),
+        ("vllm", "AWQ 4bit", "AWQ-INT4"),
+        ("vllm", "FP8 E4M3", "FP8"),
+        ("vllm", "W8A8 INT8", "W8A8"),
+        ("vllm", "bfloat16", "BF16"),
+        ("transformers", "4-bit", "NF4"),
+        ("llama.cpp", "4-bit", "Q4_K_M"),
+        ("llama.cpp", "q5_k - medium", "Q5_K_M"),
+    ],
+)
+def test_precisions_are_read_as_publications_write_them(engine: str, text: str, weight: str) -> None:
+    """The same four bits are another format in another engine."""
+    device = find_hardware("H100-SXM")[0].accelerator
+    assert formats_of(text, engine, device, "Llama-3.1-8B")[0] == weight
+
+
+def test_a_row_without_an_accelerator_is_refused() -> None:
+    """An empty cell is not taken for any accelerator."""
+    with pytest.raises(AgentError, match="names no accelerator"):
+        accelerator_of("", " ")
 
 
 def test_a_file_without_the_columns_is_refused(tmp_path: Path) -> None:
