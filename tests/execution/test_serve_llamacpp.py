@@ -12,8 +12,8 @@ import pytest
 from executors.measure.builtin import BuiltIn
 from executors.measure.client import Client, connected
 from executors.measure.load import measure
-from executors.serve.engine import Endpoint
-from executors.serve.llamacpp import serve, tokens
+from executors.serve.engine import Endpoint, tokens
+from executors.serve.llamacpp import serve
 from executors.toolchain import Toolchain
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Evidence
