@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check lint type format docs bench toolchains test-toolchains clean
+.PHONY: install demo demo-rollout test check lint type format docs bench toolchains test-toolchains clean
 
 install: $(VENV)/.installed
 
@@ -16,6 +16,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 
 demo: install
 	@$(BIN)/inferwright demo
+
+# Needs the system's haproxy; prometheus is scraped along where it is installed.
+demo-rollout: install
+	@$(BIN)/inferwright demo-rollout
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -35,6 +39,7 @@ format: install
 
 docs: install
 	$(BIN)/python -c 'from pathlib import Path; from cli.contracts import write; write(Path("docs/contracts"))'
+	$(BIN)/python -m cli.deployfiles
 
 bench: install
 	$(BIN)/python benchmarks/wire.py

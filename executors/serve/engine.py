@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import orjson
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from executors.process import NO_LIMITS, Child, Limits
 from executors.worker import SCRIPTS, SETTINGS
@@ -37,6 +37,8 @@ class Launch(Record):
     kv_type: str
     """In the engine's own words."""
     prefix_caching: bool = False
+    port: NonNegativeInt = 0
+    """On loopback; 0 takes a free one."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Engine:
     render: Callable[[Strategy, Path, str], Launch]
     """Strategy, weights and cache type in, the worker's request out."""
     ready_timeout_s: float = READY_TIMEOUT_S
+
+    @property
+    def worker(self) -> Path:
+        """The worker's file."""
+        return SCRIPTS / f"{self.script}.py"
 
     def validate(self, strategy: Strategy, weights: Path, refusal: str | None = None) -> Launch:
         """The launch of `weights` as `strategy` says, where the engine can load them.
@@ -112,7 +119,7 @@ class Engine:
         """
         launch = self.validate(strategy, weights, refusal)
         wait_s = self.ready_timeout_s if ready_timeout_s is None else ready_timeout_s
-        argv = [str(python), "-s", "-E", "-B", str(SCRIPTS / f"{self.script}.py")]
+        argv = [str(python), "-s", "-E", "-B", str(self.worker)]
         env = SETTINGS | {"OMP_NUM_THREADS": str(launch.threads)}
         child = Child(argv, log=log, env=env, limits=limits, read_output=True)
         started = time.monotonic()

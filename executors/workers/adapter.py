@@ -244,8 +244,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, service: Service) -> None:
-        super().__init__(("127.0.0.1", 0), Door)
+    def __init__(self, service: Service, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Door)
         self.service = service
 
 
@@ -253,6 +253,6 @@ def main(load: Callable[[dict[str, object]], Engine]) -> None:
     """Load the model, then open the door and say where it is."""
     request = json.load(sys.stdin)
     channel = Channel()
-    server = Server(Service(request, load(request)))
+    server = Server(Service(request, load(request)), request["port"])
     channel.send("listening", url=f"http://127.0.0.1:{server.server_address[1]}")
     server.serve_forever()

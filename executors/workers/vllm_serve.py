@@ -25,7 +25,7 @@ def main() -> None:
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(request["cache_gib"])
     arguments = make_arg_parser(FlexibleArgumentParser()).parse_args(request["arguments"])
     validate_parsed_serve_args(arguments)
-    sock = create_server_socket((LOOPBACK, 0), reuse_port=False)
+    sock = create_server_socket((LOOPBACK, request["port"]), reuse_port=False)
     arguments.port = sock.getsockname()[1]
     url = f"http://{LOOPBACK}:{arguments.port}"
     Channel().send("listening", url=url)
