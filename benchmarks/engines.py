@@ -54,8 +54,6 @@ LEVELS = tuple(
 RULE = GateRule(limit=0.02, max_tokens=2048)
 EFFORT = Effort(samples=16, tokens=256, steps=60)
 PROMPT_CHARACTERS = 40_000
-BASES = ("F16", "safetensors")
-"""What GGUF files and folders are made from and judged against."""
 
 
 class Form(NamedTuple):
@@ -75,10 +73,12 @@ class Form(NamedTuple):
         return WORK / (f"{self.method}.gguf" if self.engine == GGUF_ENGINE else self.method)
 
 
+PLAIN, FOLDER = Form("llama.cpp", "F16"), Form("vllm", "safetensors")
+"""What GGUF files and folders are made from and judged against."""
 FORMS = (
     Form("llama.cpp", "Q8_0"),
     Form("llama.cpp", "Q4_0"),
-    Form("vllm", "safetensors"),
+    FOLDER,
     Form("vllm", "smoothquant-w8a8"),
     Form("onnxruntime", "ort-genai-int4"),
     Form("openvino", "openvino-int8"),
@@ -109,19 +109,16 @@ async def make() -> None:
     """Every form's weights, the bases first."""
     source = toolchain.find("smollm2", PLACE.cache).files[0]
     text = texts.find(PLACE.cache).calibration
-    for name in dict.fromkeys((*BASES, *(form.method for form in FORMS))):
-        gguf = name == BASES[0] or any(form.method == name and form.engine == GGUF_ENGINE for form in FORMS)
-        target = WORK / (f"{name}.gguf" if gguf else name)
-        if target.exists():
+    for form in (PLAIN, FOLDER, *FORMS):
+        if form.weights.exists():
             continue
-        print(f"making {target.name}", flush=True)
-        if gguf:
-            base = source if name == BASES[0] else WORK / f"{BASES[0]}.gguf"
-            await quantize(base, name, target, importance=None, bench=bench_of("llamacpp", name))
+        print(f"making {form.weights.name}", flush=True)
+        tools = bench_of(method(form.method).toolchain, form.name)
+        base = source if form in {PLAIN, FOLDER} else (PLAIN if form.engine == GGUF_ENGINE else FOLDER).weights
+        if form.engine == GGUF_ENGINE:
+            await quantize(base, form.method, form.weights, importance=None, bench=tools)
         else:
-            base = source if name == BASES[1] else WORK / BASES[1]
-            tools = bench_of(method(name).toolchain, name)
-            await compress(name, base, target, calibration=text, bench=tools, effort=EFFORT)
+            await compress(form.method, base, form.weights, calibration=text, bench=tools, effort=EFFORT)
 
 
 async def judge_all() -> None:
@@ -137,12 +134,9 @@ async def judge_all() -> None:
 async def gate_of(form: Form) -> GateDecision:
     """One form against its base: by the engine's own scores, in vLLM's case as its server tells them."""
     told = {"text": texts.find(PLACE.cache).evaluation, "rule": RULE, "cache": PLACE.cache / "scores"}
-    log = f"{form.name}.judge"
-    if form.engine == GGUF_ENGINE:
-        return await judge(WORK / f"{BASES[0]}.gguf", form.weights, **told, bench=bench_of("llamacpp", log))
-    base = WORK / BASES[1]
-    if form.engine != "vllm":
-        chosen = method(form.method)
+    log, chosen = f"{form.name}.judge", method(form.method)
+    base = PLAIN.weights if form.engine == GGUF_ENGINE else FOLDER.weights
+    if form.engine != FOLDER.engine:
         return await judge(base, form.weights, **told, bench=bench_of(chosen.toolchain, log), engine=chosen.engine)
     strategy = strategy_of(form, threads=1).model_copy(update={"context": 1024, "max_sequences": 1})
     async with serving(form, strategy) as endpoint:
