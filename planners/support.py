@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from planners.performance.formats import formats
 from planners.tables import table, words
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import Accelerator
@@ -18,6 +19,8 @@ _SPELLINGS = {
     "llama-cpp": "llama.cpp",
     "text-generation-inference": "tgi",
     "onnx": "onnxruntime",
+    "onnxruntime-genai": "onnxruntime",
+    "openvino-genai": "openvino",
     "ort": "onnxruntime",
     "ct2": "ctranslate2",
 }
@@ -26,6 +29,8 @@ RETIRED = {"fastertransformer": "tensorrt-llm", "faster-transformer": "tensorrt-
 
 BUILT_AHEAD = frozenset({"W8A8", "GPTQ-INT4"})
 """Formats that TensorRT-LLM runs from engines built ahead; the others it loads as they are."""
+
+SIXTEEN = 16
 
 HOST_ENGINES = ("llama.cpp",)
 """What is tried on the probed host unless the request names engines: the one that needs nothing installed first."""
@@ -122,6 +127,29 @@ def rules() -> tuple[Rule, ...]:
         for row in table("support")
         for name in words(row["formats"])
     )
+
+
+def alike(name: str, other: str) -> bool:
+    """Whether two weight formats need the same kernels: 16 bits by any name, any of llama.cpp's own types."""
+    return name == other or _kind(name) == _kind(other)
+
+
+def refusal(engine: str, weight_format: str, accelerator: Accelerator) -> str | None:
+    """Why `engine` does not run `weight_format` there; None where it does."""
+    found = [rule for rule in rules() if rule.engine == engine and alike(rule.weight_format, weight_format)]
+    if any(rule.runs_on(accelerator) for rule in found):
+        return None
+    if found:
+        return f"{engine} {engines()[engine].version} does not run {weight_format} here: {found[0].why}"
+    known = dict.fromkeys(rule.weight_format for rule in rules() if rule.engine == engine)
+    return f"{engine} does not load {weight_format} weights; it loads {', '.join(known)}"
+
+
+def _kind(name: str) -> str:
+    known = formats().get(name)
+    if known is None or known.bits == SIXTEEN:
+        return str(SIXTEEN) if known else name
+    return "gguf" if known.group.startswith("gguf") else name
 
 
 def wanted_engines(names: Sequence[str], *, host: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

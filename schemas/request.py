@@ -62,12 +62,13 @@ class LoadShape(Part):
 
 
 class BenchmarkInference(ModelCommand):
-    """Load-test a model's file as it is."""
+    """Load-test one form of a model with one engine."""
 
     cmd: Literal["BENCHMARK_INFERENCE"]
     engine: str | None = Field(default=None, max_length=64)
+    """llama.cpp unless another that is installed is named; weights that it wants are made on the way."""
     job: str | None = FinishedJob
-    """Where `model` is the name of a file that this job made."""
+    """Where `model` is the name of a file or a folder that this job made."""
     workload: Workload = Workload()
     load: LoadShape = LoadShape()
     targets: Performance = Performance()
@@ -105,10 +106,10 @@ class CostAnalysis(ModelCommand):
 
 
 class CompareStrategies(ModelCommand):
-    """Set weight formats of a model side by side under one load; each is held against the first."""
+    """Set engines and weight formats side by side under one load; each is held against the first."""
 
     cmd: Literal["COMPARE_STRATEGIES"]
     strategies: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(min_length=2, max_length=6)
-    """Weight formats such as `F16` (the untouched model), `Q8_0` or `Q4_K_M+imatrix`."""
+    """`F16` (the untouched model), `Q4_K_M+imatrix`, or after an engine: `openvino INT8`, `vllm gptq-w4a16`."""
     constraints: Constraints = Constraints()
     workload: Workload = Workload()

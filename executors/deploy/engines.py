@@ -11,8 +11,8 @@ from pathlib import Path
 from executors.deploy.home import Home
 from executors.deploy.supervisor import Program, Supervisor
 from executors.process import NO_LIMITS, Limits
-from executors.serve import llamacpp
 from executors.serve.engine import until_healthy
+from executors.serve.llamacpp import ENGINE
 from schemas.deployment import Release, Replica, Slot
 from schemas.error import AgentError, ErrorCode
 
@@ -43,9 +43,10 @@ class Engines:
         try:
             for replica in replicas:
                 asked = self.home.path / "engines" / f"{replica.name}.json"
-                asked.write_bytes(llamacpp.request(release.strategy, weights, replica.port))
+                launch = ENGINE.validate(release.strategy, weights).model_copy(update={"port": replica.port})
+                asked.write_text(launch.model_dump_json())
                 start = [sys.executable, "-I", "-S", str(FED), str(asked), str(self.limits.memory)]
-                argv = [*start, str(release.niceness), str(self.python), str(llamacpp.WORKER)]
+                argv = [*start, str(release.niceness), str(self.python), str(ENGINE.worker)]
                 environment = {"OMP_NUM_THREADS": str(release.strategy.threads)}
                 await keeper.keep(Program(replica.name, argv, environment))
             await asyncio.gather(*(self._healthy(keeper, replica) for replica in replicas))

@@ -1,20 +1,44 @@
-"""What every engine gives: an endpoint that answers, and the process behind it."""
+"""What every engine is: weights and a strategy in, an endpoint that answers out, and the process behind it."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
+import orjson
+from pydantic import NonNegativeInt, PositiveInt
 
-from executors.process import Child
+from executors.process import NO_LIMITS, Child, Limits
+from executors.worker import SCRIPTS, SETTINGS
+from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
+from schemas.plan import Strategy
 
 POLL_S = 0.05
 AGAIN_S = 1.0
+READY_TIMEOUT_S = 120.0
 SIGNALLED = 128
 """The guard's exit status is this plus the signal's number where a signal ended the engine."""
+
+
+class Launch(Record):
+    """What every serving worker is asked; engines add their own."""
+
+    model: Path
+    alias: str
+    slots: PositiveInt
+    context: PositiveInt
+    """Tokens of one sequence."""
+    batched_tokens: PositiveInt
+    threads: PositiveInt
+    kv_type: str
+    """In the engine's own words."""
+    prefix_caching: bool = False
+    port: NonNegativeInt = 0
+    """On loopback; 0 takes a free one."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +49,127 @@ class Endpoint:
     model: str
     pid: int
     ready_s: float
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine: how it is called, what it loads and how it is started. A file of this package each."""
+
+    name: str
+    """As the planner and messages call it."""
+    toolchain: str
+    script: str
+    """Its worker in `executors/workers`: one `Launch` on standard input, `{"url": …}` on standard output."""
+    loads: str
+    """The engine of `executors/compress/methods.toml` whose artifacts it loads."""
+    batching: str
+    """How requests share it, in a few words."""
+    kv_types: dict[str, str]
+    """The planner's cache formats, each in the engine's own words."""
+    holds: Callable[[Path], bool]
+    """Whether a path looks like weights of its kind."""
+    wants: str
+    """That kind, for a person."""
+    render: Callable[[Strategy, Path, str], Launch]
+    """Strategy, weights and cache type in, the worker's request out."""
+    ready_timeout_s: float = READY_TIMEOUT_S
+
+    @property
+    def worker(self) -> Path:
+        """The worker's file."""
+        return SCRIPTS / f"{self.script}.py"
+
+    def validate(self, strategy: Strategy, weights: Path, refusal: str | None = None) -> Launch:
+        """The launch of `weights` as `strategy` says, where the engine can load them.
+
+        `refusal` is what the planner's support matrix says against it.
+
+        Raises:
+            AgentError: `unsupported`, before anything is started.
+        """
+        if refusal is not None:
+            raise AgentError(ErrorCode.UNSUPPORTED, refusal)
+        if strategy.kv_format not in self.kv_types:
+            kept = ", ".join(self.kv_types)
+            detail = f"{self.name} keeps no {strategy.kv_format} cache here; it keeps {kept}"
+            raise AgentError(ErrorCode.UNSUPPORTED, detail)
+        if not self.holds(weights):
+            raise AgentError(ErrorCode.UNSUPPORTED, f"{self.name} loads {self.wants}, and {weights.name} is none")
+        return self.render(strategy, weights, self.kv_types[strategy.kv_format])
+
+    @contextlib.asynccontextmanager
+    async def serve(
+        self,
+        strategy: Strategy,
+        weights: Path,
+        *,
+        python: Path,
+        log: Path,
+        limits: Limits = NO_LIMITS,
+        ready_timeout_s: float | None = None,
+        refusal: str | None = None,
+    ) -> AsyncIterator[Endpoint]:
+        """Serve `weights` with the interpreter `python` of the engine's toolchain.
+
+        The engine's process group is ended on leaving. Should the engine die before, the body is cut short.
+
+        Raises:
+            AgentError: `unsupported` as `validate`; `engine_failed` where the server does not start, is not ready in
+                time, or dies while in use.
+        """
+        launch = self.validate(strategy, weights, refusal)
+        wait_s = self.ready_timeout_s if ready_timeout_s is None else ready_timeout_s
+        argv = [str(python), "-s", "-E", "-B", str(self.worker)]
+        env = SETTINGS | {"OMP_NUM_THREADS": str(launch.threads)}
+        child = Child(argv, log=log, env=env, limits=limits, read_output=True)
+        started = time.monotonic()
+        try:
+            await child.start(launch.model_dump_json().encode())
+            url = await _address(child, self.name, wait_s)
+            async with watched(child, self.name):
+                await until_healthy(url, wait_s)
+                yield Endpoint(url, launch.alias, child.process.pid, time.monotonic() - started)
+        finally:
+            await child.end()
+
+
+async def tokens(endpoint: Endpoint, text: str) -> list[int]:
+    """`text` as the served model's token ids.
+
+    Raises:
+        AgentError: `engine_failed` where the engine does not answer.
+    """
+    # llama.cpp and the adapter read `content`, vLLM reads `prompt`; each leaves the other's name alone
+    body = {"model": endpoint.model, "content": text, "prompt": text, "add_special_tokens": False}
+    try:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            answer = await session.post(endpoint.url + "/tokenize", json=body)
+            return list(orjson.loads(await answer.read())["tokens"])
+    except aiohttp.ClientError as error:
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"the engine does not answer /tokenize: {error}") from error
+
+
+async def metrics(endpoint: Endpoint) -> str:
+    """What the engine says of itself, in Prometheus' text form.
+
+    Raises:
+        AgentError: `engine_failed` where the engine does not answer.
+    """
+    try:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            answer = await session.get(endpoint.url + "/metrics")
+            return await answer.text()
+    except aiohttp.ClientError as error:
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"the engine does not answer /metrics: {error}") from error
+
+
+def folder_with(*names: str) -> Callable[[Path], bool]:
+    """Whether a path is a folder that has a file for each pattern of `names`."""
+
+    def holds(path: Path) -> bool:
+        return path.is_dir() and all(next(path.glob(name), None) is not None for name in names)
+
+    return holds
 
 
 @contextlib.asynccontextmanager
@@ -86,3 +231,16 @@ async def until_healthy(url: str, timeout_s: float) -> None:
         ErrorCode.ENGINE_FAILED,
         f"the engine was not ready within {timeout_s:.0f} s; use a smaller model or wait longer",
     )
+
+
+async def _address(child: Child, engine: str, timeout_s: float) -> str:
+    """Where the server listens, from its first line."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for line in child.lines():
+                return str(orjson.loads(line)["url"])
+            await child.wait()
+    except TimeoutError:
+        detail = f"{engine} did not load the model within {timeout_s:.0f} s; use a smaller model or a faster disk"
+        raise AgentError(ErrorCode.ENGINE_FAILED, detail) from None
+    raise engine_died(child, engine)

@@ -1,6 +1,6 @@
 """Serves a GGUF model with llama.cpp's own server, inside the `llamacpp` toolchain, until it is ended.
 
-One JSON request on standard input, one JSON line on standard output once the server listens: {"url": …}.
+One `LlamaCppLaunch` on standard input, one JSON line on standard output once the server listens: {"url": …}.
 """
 
 import json
@@ -8,6 +8,11 @@ import signal
 import sys
 
 import xllamacpp
+
+PLAIN = "F16"
+MATCH = 4
+"""Tokens that must repeat before what once followed them is drafted."""
+SPECULATION = {"none": "NONE", "ngram": "NGRAM_SIMPLE", "draft": "DRAFT_SIMPLE"}
 
 
 def parameters(request: dict[str, object]) -> xllamacpp.CommonParams:
@@ -22,16 +27,33 @@ def parameters(request: dict[str, object]) -> xllamacpp.CommonParams:
     params.n_batch = params.n_ubatch = request["batched_tokens"]
     for group in (params.cpuparams, params.cpuparams_batch):
         group.n_threads = request["threads"]
-    for side in ("cache_type_k", "cache_type_v"):
-        setattr(params, side, getattr(xllamacpp.ggml_type, "GGML_TYPE_" + request["kv_type"]))
+    kept = getattr(xllamacpp.ggml_type, "GGML_TYPE_" + request["kv_type"])
+    params.cache_type_k = params.cache_type_v = kept
+    if request["kv_type"] != PLAIN:  # a quantised V cache needs flash attention
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.cont_batching = True
     params.cache_prompt = request["prefix_caching"]
     params.cache_ram_mib = 0
     params.endpoint_metrics = params.endpoint_slots = True
-    params.n_gpu_layers = 0
+    params.n_gpu_layers = request["gpu_layers"]
+    speculate(params, request)
     params.fit_params = params.ui = False
     params.verbosity = 1
     return params
+
+
+def speculate(params: xllamacpp.CommonParams, request: dict[str, object]) -> None:
+    """Draft ahead with a smaller model, or with what the text said before."""
+    kind = SPECULATION[request["speculation"]]
+    found = params.speculative
+    found.types = [getattr(xllamacpp.common_speculative_type, "COMMON_SPECULATIVE_TYPE_" + kind)]
+    found.ngram_simple.size_n, found.ngram_simple.size_m = MATCH, request["guesses"]
+    if request["draft"] is not None:
+        found.draft.mparams.path = request["draft"]
+        found.draft.n_max = request["guesses"]
+        found.draft.n_gpu_layers = request["gpu_layers"]
+        for group in (found.draft.cpuparams, found.draft.cpuparams_batch):
+            group.n_threads = request["threads"]
 
 
 def main() -> None:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from executors.compress.gguf import PLAIN, Recipe
+from executors.compress.methods import Method
 from executors.measure.paired import interleaved
-from executors.serve import llamacpp
+from executors.serve.engine import Engine
 from handlers.workbench.bench import Bench, Stage
+from handlers.workbench.engines import serving, strategy_for
+from handlers.workbench.forms import weights_for
 from handlers.workbench.generators import generator_of
-from handlers.workbench.weights import Base, compress, judged
+from handlers.workbench.weights import Base, judged
 from schemas.base import Record
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadSpec
 from schemas.plan import Plan, StepKind, Strategy
@@ -31,19 +34,21 @@ class Rounds(Record):
     levels: tuple[tuple[LoadLevel, ...], ...]
 
 
-async def make(bench: Bench, base: Base, recipes: Sequence[Recipe], served: Strategy, limit: float) -> list[Form]:
-    """Every recipe's file, judged, to be served as `served` says."""
+async def make(
+    bench: Bench, base: Base, contenders: Sequence[tuple[Engine, Recipe | Method]], served: Strategy, limit: float
+) -> list[Form]:
+    """Every contender's weights, judged, to be served as `served` says with its own engine."""
     forms = []
-    for number, recipe in enumerate(recipes):
-        update = {"weight_format": recipe.weight_format, "importance_matrix": recipe.importance_matrix}
-        strategy = served.model_copy(update=update)
-        if recipe.weight_format in PLAIN:
+    for number, (chosen, recipe) in enumerate(contenders):
+        strategy = strategy_for(served, chosen, recipe)
+        stage = Stage(LABEL, strategy.label, 0.1 + 0.4 * number / len(contenders))
+        if isinstance(recipe, Recipe) and recipe.weight_format in PLAIN:
             forms.append(Form(path=base.path, strategy=strategy, gate=None))
             continue
-        stage = Stage(LABEL, strategy.label, 0.1 + 0.4 * number / len(recipes))
-        made = await compress(bench, base, recipe, stage)
-        gate = await judged(bench, base, made.weights, limit, stage)
-        forms.append(Form(path=made.weights.path, strategy=strategy, gate=gate))
+        held_against, made = await weights_for(bench, base, recipe, stage)
+        gate = await judged(bench, held_against, made.weights, limit, stage) if made else None
+        path = made.weights.path if made else held_against.path
+        forms.append(Form(path=path, strategy=strategy, gate=gate))
     return forms
 
 
@@ -66,13 +71,7 @@ async def measure(bench: Bench, planned: Plan, forms: Sequence[Form]) -> Rounds:
         async with contextlib.AsyncExitStack() as stack:
             endpoints = [
                 await stack.enter_async_context(
-                    llamacpp.serve(
-                        form.strategy,
-                        form.path,
-                        python=bench.tools.python,
-                        log=bench.log(f"serve-{form.path.stem}"),
-                        limits=bench.workshop.limits,
-                    )
+                    serving(bench, form.strategy, form.path, f"{form.strategy.engine}-{form.path.stem}")
                 )
                 for form in forms
             ]

@@ -13,6 +13,7 @@ from executors.compress.gguf_header import read_header
 from executors.files import write_whole
 from executors.host import identity, probe
 from handlers.workbench.bench import Bench
+from handlers.workbench.engines import servable
 from handlers.workbench.memory import memory_of, recalled
 from handlers.workshop import Workshop
 from planners.catalog import accelerator_from_host, find_hardware, find_model, model_from_config
@@ -77,7 +78,7 @@ def _planned(basis: _Basis) -> Plan:
     host = HostFacts.model_validate_json(basis.host) if basis.host else None
     prices = basis.prices[0] if basis.prices else None
     known = memory.recall(basis.memory[0], planner_version()) if basis.memory else ()
-    return plan(command, facts(model, command, prices, host, known))
+    return plan(command, facts(model, command, prices, host, known=known))
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -128,7 +129,9 @@ def facts(
     command: OptimizeInference,
     prices: Path | None,
     host: HostFacts | None,
+    *,
     known: tuple[Correction, ...] = (),
+    servable: frozenset[tuple[str, str]] | None = None,
 ) -> Facts:
     """What the planner is told; `host` where this machine is the only hardware, `known` what was measured on it."""
     here = (Pool(accelerator=accelerator_from_host(host), count=1),) if host else ()
@@ -138,13 +141,15 @@ def facts(
         host=host,
         prices=prices_of(prices),
         corrections=Corrections(known),
+        servable=servable,
     )
 
 
 async def facts_of(bench: Bench, request: OptimizeInference) -> Facts:
     """What a job's plan stands on: its model's own file, this host as it is now, what earlier jobs measured on it."""
     known = (await recalled(bench)).corrections
-    return facts(from_file(bench.source), request, bench.workshop.price_file, bench.idle_host, known)
+    prices, ready = bench.workshop.price_file, servable(bench.workshop)
+    return facts(from_file(bench.source), request, prices, bench.idle_host, known=known, servable=ready)
 
 
 async def plan_on_host(bench: Bench, workload: Workload) -> Plan:

@@ -187,8 +187,9 @@ def _actions(bench: Bench, best: Trial | None) -> tuple[str, ...]:
         return ("Keep serving the untouched model.", "Loosen max_quality_loss, or ask for other hardware.")
     strategy = best.candidate.strategy
     serve = (
-        f"Serve {best.artifact.path} from {bench.job.directory} with llama.cpp: {counted(strategy.threads, 'thread')}, "
-        f"{counted(strategy.max_sequences, 'slot')}, {strategy.batched_tokens} batched tokens, "
+        f"Serve {best.artifact.path} from {bench.job.directory} with {strategy.engine}: "
+        f"{counted(strategy.threads, 'thread')}, {counted(strategy.max_sequences, 'slot')}, "
+        f"{strategy.batched_tokens} batched tokens, "
         f"{strategy.kv_format} KV cache."
     )
     return (

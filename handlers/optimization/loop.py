@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from executors.compress.gguf import Recipe
+from executors.compress.methods import GGUF_ENGINE
 from handlers.context import JobContext
 from handlers.optimization.advice import facts_of
 from handlers.optimization.finish import Findings, finish
@@ -36,7 +36,7 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     bench = await prepare(command, find(command.model, services), job, services)
     effort = services.workshop.effort
     facts = await facts_of(bench, command)
-    first = plan(command, facts)
+    first = _first(command, facts)
     at = OperatingPoint.of(first.workload)
     stage = Stage("inf_opt_v0", first.baseline.strategy.label, 0.1)
     base = await base_of(bench, stage)
@@ -57,6 +57,18 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
         current = _plan(command, facts, baseline)
     await remember(bench, facts.corrections.measurements)
     return await finish(bench, Findings(command, base, first, baseline, tuple(trials), current))
+
+
+def _first(command: OptimizeInference, facts: Facts) -> Plan:
+    """The plan before anything is measured; what is untouched is a GGUF file, whichever engines may be chosen."""
+    found = plan(command, facts)
+    if found.baseline.strategy.engine == GGUF_ENGINE:
+        return found
+    open_engine = {
+        "constraints": command.constraints.model_copy(update={"engines": (GGUF_ENGINE,)}),
+        "current_perf": command.current_perf.model_copy(update={"engine": None}),
+    }
+    return found.model_copy(update={"baseline": plan(command.model_copy(update=open_engine), facts).baseline})
 
 
 def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Plan:
@@ -114,9 +126,9 @@ def _next(current: Plan, trials: list[Trial]) -> Candidate | None:
     return None
 
 
-def _weights(strategy: Strategy) -> Recipe:
+def _weights(strategy: Strategy) -> tuple[str, str, bool]:
     """What tells the weights of two strategies apart."""
-    return Recipe(strategy.weight_format, strategy.importance_matrix)
+    return strategy.engine, strategy.weight_format, strategy.importance_matrix
 
 
 def _run(strategy: Strategy) -> tuple[object, ...]:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from executors.compress.gguf import Recipe
 from handlers.optimization.cost import cost_of
 from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from handlers.workbench.bench import Bench, Stage
+from handlers.workbench.engines import how_to_make
+from handlers.workbench.forms import weights_for
 from handlers.workbench.load import load_test
-from handlers.workbench.weights import Base, compress, judged
+from handlers.workbench.weights import Base, judged
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Estimate
@@ -39,10 +40,11 @@ class Attempts:
 
     async def _attempt(self, candidate: Candidate, stage: Stage) -> Trial:
         bench, strategy = self.bench, candidate.strategy
-        recipe = Recipe(strategy.weight_format, strategy.importance_matrix)
-        made = await compress(bench, self.base, recipe, stage)
+        against, made = await weights_for(bench, self.base, how_to_make(strategy), stage)
+        if made is None:
+            raise AgentError(ErrorCode.TOOL_FAILED, f"{strategy.label} is the untouched model: there is nothing to try")
         limit = self.command.constraints.max_quality_loss
-        gate = await judged(bench, self.base, made.weights, limit, stage)
+        gate = await judged(bench, against, made.weights, limit, stage)
         if gate.verdict is not GateVerdict.PASSED:
             return Trial(
                 candidate=candidate,

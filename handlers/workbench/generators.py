@@ -9,8 +9,7 @@ from executors.measure.builtin import BuiltIn
 from executors.measure.client import Client, connected
 from executors.measure.guidellm import Guidellm
 from executors.measure.load import LoadGenerator
-from executors.serve import llamacpp
-from executors.serve.engine import Endpoint
+from executors.serve.engine import Endpoint, tokens
 from executors.worker import Workbench
 from handlers.workbench.bench import Bench
 from schemas.error import AgentError, ErrorCode
@@ -47,7 +46,7 @@ async def prompts_of(bench: Bench, endpoint: Endpoint, length: int, shared: int 
     """
     source = bench.texts.calibration
     text = source.path.read_text(encoding="utf-8")[: PROMPTS * length * CHARACTERS_PER_TOKEN]
-    ids = await llamacpp.tokens(endpoint, text)
+    ids = await tokens(endpoint, text)
     shared = min(shared, length - 1)  # a prompt that is wholly another's would be no request of its own
     prefix, own = ids[:shared], length - shared
     starts = range(shared, len(ids) - own + 1, own)

@@ -5,10 +5,10 @@ from pathlib import Path
 from executors import toolchain
 from executors.measure.load import LoadGenerator, measure
 from executors.measure.profile import PYSPY, Profiler
-from executors.serve import llamacpp
 from executors.serve.engine import Endpoint
 from handlers.optimization.advice import from_file
 from handlers.workbench.bench import Bench, Stage
+from handlers.workbench.engines import serving
 from handlers.workbench.generators import generator_of
 from handlers.workbench.nsight import nsight
 from handlers.workbench.shapes import Load, busiest, usual
@@ -48,11 +48,8 @@ async def shaped_load(
             detail = f"{level.arrivals.value} {level.setting:.3g}: {level.throughput_rps.value:.2f} requests/s"
             await bench.say(phase, stage, detail, level=level)
 
-        log = bench.log(f"serve-{name}")
         async with (
-            llamacpp.serve(
-                strategy, weights, python=bench.tools.python, log=log, limits=bench.workshop.limits
-            ) as endpoint,
+            serving(bench, strategy, weights, name) as endpoint,
             generator_of(bench, endpoint, load.spec, name) as generator,
         ):
             report = await measure(

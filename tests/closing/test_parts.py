@@ -182,7 +182,7 @@ def test_strategies_are_compared_round_by_round(done: dict[str, Done]) -> None:
             {"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": MODEL, "tasks": ["../../etc/passwd"]},
             ErrorCode.UNSUPPORTED,
         ),
-        ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "engine": "vllm"}, ErrorCode.NOT_AVAILABLE),
+        ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "engine": "tgi"}, ErrorCode.NOT_AVAILABLE),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"stress": True}}, ErrorCode.INVALID_COMMAND),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"generator": "wrk"}}, ErrorCode.INVALID_COMMAND),
         ({"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": "Q8_0", "job": "../x"}, ErrorCode.INVALID_COMMAND),

@@ -19,8 +19,8 @@ from executors.measure.level import FEWEST_STEADY, steady_part, summed
 from executors.measure.load import run_level
 from executors.measure.profile import Profiler
 from executors.measure.statistics import rate
-from executors.serve.engine import Endpoint
-from executors.serve.llamacpp import serve, tokens
+from executors.serve.engine import Endpoint, tokens
+from executors.serve.llamacpp import serve
 from executors.toolchain import Toolchain
 from schemas.measurement import Arrivals, LevelSpec, LoadLevel, RequestRow, Sla, TraceEntry
 from schemas.plan import Strategy

@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import orjson
 import psutil
 import pytest
@@ -12,8 +14,8 @@ import pytest
 from executors.measure.builtin import BuiltIn
 from executors.measure.client import Client, connected
 from executors.measure.load import measure
-from executors.serve.engine import Endpoint
-from executors.serve.llamacpp import serve, tokens
+from executors.serve.engine import Endpoint, tokens
+from executors.serve.llamacpp import ENGINE, drafted, serve
 from executors.toolchain import Toolchain
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Evidence
@@ -110,3 +112,55 @@ async def test_a_file_that_is_no_model_ends_with_the_engines_words(llamacpp: Too
     with pytest.raises(AgentError, match=r"llama\.cpp exited with status"):
         async with serve(STRATEGY, broken, python=llamacpp.python, log=tmp_path / "log"):
             pass
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kv_format": "Q8_0"},
+        {"kv_format": "Q4_0"},
+        {"prefix_caching": True},
+        {"speculation": "ngram", "guesses": 3},
+    ],
+    ids=str,
+)
+async def test_every_setting_of_a_strategy_serves(
+    changes: dict[str, object], llamacpp: Toolchain, shipped: Path, tmp_path: Path
+) -> None:
+    """Narrower caches, a kept prefix and guesses out of the text all answer with as many tokens as were asked for."""
+    strategy = STRATEGY.model_copy(update=changes)
+    async with serve(strategy, shipped, python=llamacpp.python, log=tmp_path / "log") as endpoint:
+        answer = await complete(endpoint, await tokens(endpoint, "One two three four one two three four " * 4), 8)
+    assert answer["tokens_predicted"] == 8
+
+
+async def test_a_draft_model_guesses_what_the_model_would_say(
+    llamacpp: Toolchain, shipped: Path, base: Path, tmp_path: Path
+) -> None:
+    """With a smaller form of itself as a draft the model says the same words, and some guesses were taken."""
+    said = []
+    for chosen in (ENGINE, drafted(shipped)):
+        async with chosen.serve(STRATEGY, base, python=llamacpp.python, log=tmp_path / "log") as endpoint:
+            prompt = await tokens(endpoint, "The capital of France is")
+            answer = await complete(endpoint, prompt, 24)
+            said.append(answer["content"])
+            drafts = answer["timings"].get("draft_n_accepted", 0)
+    assert said[0] == said[1]
+    assert drafts > 0
+
+
+def test_layers_go_where_the_strategy_says(tmp_path: Path) -> None:
+    """None to an accelerator on this host, all of them where there is one."""
+    model = tmp_path / "m.gguf"
+    model.touch()
+    on_gpu = STRATEGY.model_copy(update={"accelerator": "H100-SXM"})
+    layers = [ENGINE.validate(strategy, model).model_dump()["gpu_layers"] for strategy in (STRATEGY, on_gpu)]
+    assert layers == [0, 999]
+
+
+async def complete(endpoint: Endpoint, prompt: list[int], count: int) -> dict[str, Any]:
+    """What llama.cpp's own completion says, with its figures."""
+    body = {"prompt": prompt, "n_predict": count, "temperature": 0, "ignore_eos": True}
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        answer = await session.post(endpoint.url + "/completion", json=body)
+        return dict(await answer.json())

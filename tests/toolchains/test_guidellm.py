@@ -12,8 +12,8 @@ from executors.measure.client import Client, connected
 from executors.measure.guidellm import TOOLCHAIN, Guidellm
 from executors.measure.load import LoadGenerator, run_level
 from executors.measure.paired import interleaved, paired_ratio
-from executors.serve.engine import Endpoint
-from executors.serve.llamacpp import serve, tokens
+from executors.serve.engine import Endpoint, tokens
+from executors.serve.llamacpp import serve
 from executors.toolchain import Toolchain
 from executors.worker import Workbench
 from schemas.evidence import Estimate

@@ -5,8 +5,10 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from closing.agent import SMALL, agent
 from closing.test_resume import agent as agent_process
@@ -17,8 +19,10 @@ from cli.send import Watch, send
 from executors.broker import Broker
 from executors.toolchain import Toolchain
 from handlers.workshop import Workshop
-from schemas.findings import QualityReport
+from schemas.error import AgentError, ErrorCode
+from schemas.findings import ComparisonReport, PerformanceReport, QualityReport
 from schemas.measurement import GateVerdict
+from schemas.report import Report, TrialOutcome
 from schemas.status import InferenceStatus, JobState, StepKind
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -117,3 +121,77 @@ async def test_a_tool_at_work_is_cancelled_within_five_seconds(workshop: Worksho
     assert updates[-1].state is JobState.CANCELLED
     assert took < 5
     assert not (tmp_path / accepted[0] / "gptq-w4a16").exists()
+
+
+async def test_a_folder_is_loaded_by_the_engine_that_is_named(workshop: Workshop, tmp_path: Path) -> None:
+    """BENCHMARK_INFERENCE makes the weights an engine wants; a folder of another job is served as it is, or refused."""
+    load = {"concurrency": [2], "requests": 4}
+    async with agent(tmp_path, workshop) as url:
+        asked = {"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "engine": "ct2", "load": load}
+        first = await send(asked, url, watch=Watch())
+        wide = {"max_quality_loss": 0.5}
+        made = await send(
+            {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "ort-genai-int4", "constraints": wide},
+            url,
+            watch=Watch(),
+        )
+        again = {"cmd": "BENCHMARK_INFERENCE", "model": "ort-genai-int4", "job": made.job, "load": load}
+        second = await send(again, url, watch=Watch())
+        with pytest.raises(AgentError, match="openvino does not load what ort-genai-int4 makes") as caught:
+            await send({**again, "engine": "openvino"}, url, watch=Watch())
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+    for sent, engine in ((first, "ctranslate2"), (second, "onnxruntime")):
+        assert sent.job is not None
+        report = PerformanceReport.model_validate_json((tmp_path / sent.job / "report.json").read_bytes())
+        assert report.strategy.engine == engine
+        assert [(level.completed, level.errors) for level in report.load.levels] == [(4, 0)]
+
+
+async def test_engines_are_compared_with_each_other(workshop: Workshop, tmp_path: Path) -> None:
+    """llama.cpp's F16 against CTranslate2's INT8: both served, the second judged, a verdict on the pair."""
+    asked = {"cmd": "COMPARE_STRATEGIES", "model": MODEL, "strategies": ["llama.cpp F16", "ctranslate2 INT8"]}
+    async with agent(tmp_path, workshop) as url:
+        sent = await send(asked, url, watch=Watch())
+    assert sent.job is not None
+    report = ComparisonReport.model_validate_json((tmp_path / sent.job / "report.json").read_bytes())
+    assert [one.strategy.engine for one in report.contenders] == ["llama.cpp", "ctranslate2"]
+    assert [one.gate is None for one in report.contenders] == [True, False]
+    assert report.contenders[1].verdict is not None
+
+
+async def test_the_loop_tries_another_engine_and_outlives_its_death(workshop: Workshop, tmp_path: Path) -> None:
+    """Two engines allowed: CTranslate2's server is killed under load, reported, gone, and llama.cpp is tried next."""
+    asked = {
+        "cmd": "OPTIMIZE_INFERENCE",
+        "model": MODEL,
+        "constraints": {"hardware": "host", "max_quality_loss": 0.5, "engines": ["ctranslate2", "llama.cpp"]},
+        "workload": {"input_tokens": 32, "output_tokens": 16, "concurrency": 2},
+        "mode": "run",
+    }
+    many = replace(workshop, effort=replace(SMALL, trials=4, requests=24, judge_tokens=1024))
+    killed: list[str] = []
+    done = asyncio.Event()
+
+    async def kill() -> None:
+        while not done.is_set():
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if "ctranslate2_serve.py" in " ".join(child.cmdline()[-1:]):
+                        await asyncio.sleep(1.5)
+                        child.kill()
+                        killed.append(child.name())
+            await asyncio.sleep(0.1)
+
+    async with agent(tmp_path, many) as url:
+        killing = asyncio.create_task(kill())
+        sent = await send(asked, url, watch=Watch())
+        done.set()
+        await killing
+    assert sent.job is not None
+    report = Report.model_validate_json((tmp_path / sent.job / "report.json").read_bytes())
+    tried = [(trial.candidate.strategy.engine, trial.outcome) for trial in report.trials]
+    assert killed
+    assert ("ctranslate2", TrialOutcome.FAILED) in tried
+    assert any(engine == "llama.cpp" and outcome is not TrialOutcome.FAILED for engine, outcome in tried)
+    assert report.plan.baseline.strategy.engine == "llama.cpp"
+    assert not [one for one in psutil.Process().children(recursive=True) if "_serve.py" in " ".join(one.cmdline()[-1:])]
