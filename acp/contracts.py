@@ -11,8 +11,16 @@ from acp.subjects import Subjects
 from schemas.capability import CapabilityMatch
 from schemas.command import Command
 from schemas.delegation import Handoff
+from schemas.deployment import DeploymentList, DeploymentReport, RolloutOutcome
 from schemas.error import ERRORS, ErrorReply
-from schemas.findings import ComparisonReport, CostReport, PerformanceReport, PredictedPerformance, QualityReport
+from schemas.findings import (
+    ComparisonReport,
+    CostReport,
+    PerformanceReport,
+    PredictedPerformance,
+    QualityReport,
+    RenderedReport,
+)
 from schemas.job import Accepted, JobAnswer, JobList, JobSummary, Pong
 from schemas.measurement import GateDecision, LoadReport
 from schemas.plan import Plan
@@ -27,6 +35,8 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     CapabilityMatch,
     ComparisonReport,
     CostReport,
+    DeploymentList,
+    DeploymentReport,
     ErrorReply,
     GateDecision,
     Handoff,
@@ -38,7 +48,9 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     Pong,
     PredictedPerformance,
     QualityReport,
+    RenderedReport,
     Report,
+    RolloutOutcome,
     StatusUpdate,
 )
 PROBLEM: Document = {

@@ -43,7 +43,7 @@ class _Basis(NamedTuple):
 
     command: str
     model: str
-    """Its facts where no file of its own is here."""
+    """Its facts where no GGUF file of its own is here."""
     file: _Stamp | None
     host: str | None
     prices: _Stamp | None
@@ -60,7 +60,7 @@ async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
     path = models.locate(command.model, workshop.model_roots)
     basis = _Basis(
         command=command.model_dump_json(exclude={"respond_format", "component_id"}),
-        model="" if path else _described(command.model, workshop).model_dump_json(),
+        model="" if path else model_of(command.model, workshop).model_dump_json(),
         file=_stamp(path) if path else None,
         host=host.model_dump_json() if host else None,
         prices=_stamp(workshop.price_file) if workshop.price_file else None,
@@ -111,17 +111,15 @@ def known(command: OptimizeInference, workshop: Workshop) -> None:
 
 def model_of(name: str, workshop: Workshop) -> ModelFacts:
     """The facts of a model: from its own file or its folder's description where one is here, else from the catalog."""
-    path = models.locate(name, workshop.model_roots)
-    return from_file(path) if path else _described(name, workshop)
-
-
-def _described(name: str, workshop: Workshop) -> ModelFacts:
-    found = models.description(name, workshop.model_roots)
-    return model_from_config(found[1], found[0]) if found else find_model(name)
+    roots = workshop.model_roots
+    path = models.locate(name, roots) or models.locate_folder(name, roots)
+    return from_file(path) if path else find_model(name)
 
 
 def from_file(path: Path) -> ModelFacts:
-    """The facts that a GGUF file states about itself."""
+    """The facts that a GGUF file, or a folder's configuration, states about itself."""
+    if path.is_dir():
+        return model_from_config(models.config(path), path.name)
     return model_from_gguf(read_header(path), path.stem)
 
 
