@@ -110,7 +110,7 @@ def test_every_kernel_choice_can_be_reached(row: dict[str, str]) -> None:
         choice
         for item in hardware()
         if needs & set(item.features)
-        for model in (LLAMA, DEEPSEEK)
+        for model in (LLAMA, DEEPSEEK, *map(find_model, ("gpt-oss-20b", "llama-4-scout", "olmo-2-7b", "phi-3-mini")))
         for kv in ("FP16", "FP8", "INT8", "Q8_0")
         for ahead in ("none", "draft")
         for choice in kernel_choices(strategy(row["engine"], item.key, kv_format=kv, speculation=ahead), model, item)
@@ -136,6 +136,16 @@ def test_attention_fits_the_device(engine: str, device: str, kernel: str) -> Non
     launch = started(strategy(engine, device))
     assert launch.arguments[launch.arguments.index("--attention-backend") + 1] == kernel
     assert [choice.why for choice in launch.kernels if choice.setting == "attention"]
+
+
+def test_attention_fits_the_architecture_too() -> None:
+    """Sinks need FlashAttention 3 or Triton, heads of 96 no FlashInfer, and SGLang refuses FlashInfer for Llama 4."""
+    sinks = started(strategy("vllm", "L40S", weight_format="MXFP4"), find_model("gpt-oss-20b")).arguments
+    assert sinks[sinks.index("--attention-backend") + 1] == "TRITON_ATTN"
+    narrow = started(strategy("vllm", "B200"), find_model("phi-3-mini")).arguments
+    assert narrow[narrow.index("--attention-backend") + 1] == "FLASH_ATTN"
+    chunked = started(strategy("sglang", "L40S"), find_model("llama-4-scout")).arguments
+    assert chunked[chunked.index("--attention-backend") + 1] == "triton"
 
 
 def test_an_int8_cache_takes_the_only_back_end_that_has_it() -> None:
