@@ -187,6 +187,8 @@ def _llama_cpp(plan: Strategy) -> Words:
     words += ["--ctx-size", plan.context * plan.max_sequences, "--batch-size", plan.batched_tokens]
     words += ["--ubatch-size", min(plan.batched_tokens, 512), "--cont-batching", "--metrics"]
     words += ["--cache-type-k", "q8_0", "--cache-type-v", "q8_0"] if plan.kv_format == "Q8_0" else []
+    if plan.speculation == "ngram":
+        words += ["--spec-type", "ngram-simple", "--spec-ngram-simple-size-m", plan.guesses]
     if plan.speculation == "draft":
         words += ["--spec-type", "draft-simple", "--spec-draft-n-max", plan.guesses]
         words += ["--model-draft", f"/model/{plan.draft.rpartition('/')[2]}-Q8_0.gguf"]
