@@ -38,6 +38,7 @@ def launch_of(strategy: Strategy, model: ModelFacts, accelerator: Accelerator) -
     return Launch(
         engine=strategy.engine,
         checked_against=publisher(strategy.engine),
+        run_here=accelerator.key == "host",
         arguments=tuple(arguments),
         settings=_yaml(settings),
         environment=environment,
