@@ -5,6 +5,8 @@
     python benchmarks/arguments.py llama.cpp README.md        # of tools/server, at the build's commit
     python benchmarks/arguments.py tgi launcher.md            # of docs/source/reference, at the release's tag
 
+With `--check` after `vllm` or `sglang`, command lines on standard input (`benchmarks/launches.py`) are parsed instead.
+
 Rows of the other engines are written by hand from the file that their source names.
 """
 
@@ -52,17 +54,30 @@ def kind_of(action: argparse.Action) -> str:
     return kind + {"+": "+", "*": "+", "?": "?"}.get(str(action.nargs), "")
 
 
-def vllm() -> Iterator[Row]:
-    """The server of vLLM, with the keys of the settings it takes as JSON."""
+def vllm_parser() -> argparse.ArgumentParser:
+    """The parser of vLLM's server."""
     launchers = importlib.import_module("vllm.entrypoints.launchers.cli_args")
     utils = importlib.import_module("vllm.utils.argparse_utils")
+    parser: argparse.ArgumentParser = launchers.make_arg_parser(utils.FlexibleArgumentParser())
+    return parser
+
+
+def sglang_parser() -> argparse.ArgumentParser:
+    """The parser of SGLang's server."""
+    parser = argparse.ArgumentParser()
+    importlib.import_module("sglang.srt.server_args").ServerArgs.add_cli_args(parser)
+    return parser
+
+
+def vllm() -> Iterator[Row]:
+    """The server of vLLM, with the keys of the settings it takes as JSON."""
     kwargs = importlib.import_module("vllm.engine.arg_utils").get_kwargs
     config = importlib.import_module("vllm.config")
     backends = importlib.import_module("vllm.v1.attention.backends.registry").AttentionBackendEnum
     methods = importlib.import_module("vllm.model_executor.layers.quantization").QUANTIZATION_METHODS
     # Both are read as text and refused later, where the engine is configured.
     late = {"--attention-backend": [one.name for one in backends], "--quantization": methods}
-    for flag, kind, choices in of_parser(launchers.make_arg_parser(utils.FlexibleArgumentParser())):
+    for flag, kind, choices in of_parser(vllm_parser()):
         yield flag, kind, ";".join(late[flag]) if flag in late else choices
     for flag, name in NESTED.items():
         parser = argparse.ArgumentParser(add_help=False)
@@ -73,9 +88,7 @@ def vllm() -> Iterator[Row]:
 
 def sglang() -> Iterator[Row]:
     """The server of SGLang."""
-    parser = argparse.ArgumentParser()
-    importlib.import_module("sglang.srt.server_args").ServerArgs.add_cli_args(parser)
-    yield from of_parser(parser)
+    yield from of_parser(sglang_parser())
 
 
 def llama_cpp(text: str) -> Iterator[Row]:
@@ -106,9 +119,20 @@ def tgi(text: str) -> Iterator[Row]:
             yield option[1], number or counted if option[2] else "none", ";".join(choices)
 
 
+def check(parser: argparse.ArgumentParser) -> None:
+    """Parse every line on standard input; a refused one ends the run with the parser's own message."""
+    lines = [json.loads(line) for line in sys.stdin]
+    for line in lines:
+        parser.parse_args(["--model", "/model", *line])
+    print(f"{len(lines)} command lines, none refused")
+
+
 def main() -> None:
-    """Write one engine's rows."""
+    """Write one engine's rows, or check command lines."""
     engine, files = sys.argv[1], sys.argv[2:]
+    if files == ["--check"]:
+        check({"vllm": vllm_parser, "sglang": sglang_parser}[engine]())
+        return
     read = {"vllm": vllm, "sglang": sglang, "llama.cpp": llama_cpp, "tgi": tgi}[engine]
     rows = read(*(Path(name).read_text(encoding="utf-8") for name in files))
     writer = csv.writer(sys.stdout, lineterminator="\n")

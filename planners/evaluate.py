@@ -132,13 +132,15 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints, *
 
 def under(traffic: Traffic, space: Space, served: Served) -> Latency:
     """Latencies and capacity (all replicas together) of every candidate under the traffic."""
-    replica = served.replica
     replicas = space.replicas[:, None].astype(np.float64)
+    replica, at_work = served.replica, replicas
     saturated = replace(replica, tokens_s=np.minimum(replica.tokens_s, served.sustained))
     if traffic.rate > 0:
         found = open_loop(saturated, traffic.rate / replicas)
     elif traffic.batch_job:
         found = closed_loop(saturated, np.full_like(replicas, space.batches[-1]))
     else:
+        # A replica without a request open does nothing.
+        at_work = np.minimum(replicas, traffic.concurrency)
         found = closed_loop(replica, traffic.concurrency / replicas)
-    return replace(found, capacity=found.capacity * replicas)
+    return replace(found, capacity=found.capacity * at_work)

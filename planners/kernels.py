@@ -10,6 +10,8 @@ from schemas.hardware import Accelerator
 from schemas.model import ModelFacts
 from schemas.plan import KernelChoice, Strategy
 
+_USUAL_HEADS = frozenset({64, 128, 256})
+"""Sizes of a head that FlashInfer and AMD's FlashAttention are built for."""
 _LARGEST_GRAPH = 1024
 """Tokens of the largest step that is captured: beyond it arithmetic hides the launches."""
 
@@ -38,6 +40,9 @@ def _on(row: dict[str, str], accelerator: Accelerator) -> bool:
 def _traits(strategy: Strategy, model: ModelFacts) -> Iterator[str]:
     yield f"kv={strategy.kv_format}"
     yield f"speculation={strategy.speculation}"
+    yield f"family={model.family}"
+    if model.head_dim in _USUAL_HEADS:
+        yield "usual heads"
     if model.latent is not None:
         yield "latent"
 

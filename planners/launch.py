@@ -38,6 +38,7 @@ def launch_of(strategy: Strategy, model: ModelFacts, accelerator: Accelerator) -
     return Launch(
         engine=strategy.engine,
         checked_against=publisher(strategy.engine),
+        run_here=accelerator.key == "host",
         arguments=tuple(arguments),
         settings=_yaml(settings),
         environment=environment,
@@ -187,6 +188,8 @@ def _llama_cpp(plan: Strategy) -> Words:
     words += ["--ctx-size", plan.context * plan.max_sequences, "--batch-size", plan.batched_tokens]
     words += ["--ubatch-size", min(plan.batched_tokens, 512), "--cont-batching", "--metrics"]
     words += ["--cache-type-k", "q8_0", "--cache-type-v", "q8_0"] if plan.kv_format == "Q8_0" else []
+    if plan.speculation == "ngram":
+        words += ["--spec-type", "ngram-simple", "--spec-ngram-simple-size-m", plan.guesses]
     if plan.speculation == "draft":
         words += ["--spec-type", "draft-simple", "--spec-draft-n-max", plan.guesses]
         words += ["--model-draft", f"/model/{plan.draft.rpartition('/')[2]}-Q8_0.gguf"]

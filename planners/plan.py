@@ -38,6 +38,7 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
     relaxations = () if chosen else relaxations_of(request, facts, searched)
     mode = request.mode or (Mode.RUN if facts.on_host else Mode.PLAN)
     limit = request.constraints.max_quality_loss
+    launch = _launch(searched, chosen)
     return Plan(
         model=searched.model.name,
         mode=mode,
@@ -57,8 +58,8 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         sensitivity=sensitivity_of(searched, picked[0]) if choice.met else (),
         assumptions=(*assumed, *_assumptions(searched, facts)),
         steps=steps_of(mode, baseline, chosen, native=searched.model.native_format, host=facts.on_host),
-        handoffs=handoffs_of(mode, chosen, limit, feasible=bool(chosen), host=facts.on_host),
-        launch=_launch(searched, chosen),
+        handoffs=handoffs_of(mode, chosen, limit, launch, host=facts.on_host),
+        launch=launch,
         undo=undo_of(baseline, chosen),
         hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )

@@ -135,15 +135,14 @@ def _launch(plan: Plan) -> str:
     start = plan.launch
     if start is None:
         return ""
-    here = bool(plan.chosen) and plan.chosen[0].strategy.accelerator == "host"
-    run = "" if here else f" Not run here: checked against what {safe(start.checked_against)} publishes."
+    run = "" if start.run_here else f" Not run here: checked against what {safe(start.checked_against)} publishes."
     parts = [f"## Arguments for {safe(start.engine)}", code(" ".join(start.arguments), 2000) + run]
     if start.settings:
         parts.append(f"Its settings file:\n\n```yaml\n{start.settings}```")
     if start.kernels:
         rows = [f"- {safe(one.setting)}: {code(one.value, 300)} ({safe(one.why)})" for one in start.kernels]
         parts.append("\n".join(rows))
-    if start.container and not here:
+    if start.container and not start.run_here:
         command = " ".join(start.container.docker_run)
         parts.append(f"In its maker's container, not run here either:\n\n{code(command, 4000)}")
     return "\n\n".join(parts)

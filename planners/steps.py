@@ -2,7 +2,7 @@
 
 from schemas.command import Mode
 from schemas.delegation import Peer
-from schemas.plan import Candidate, PlannedHandoff, Step, StepKind, Strategy
+from schemas.plan import Candidate, Launch, PlannedHandoff, Step, StepKind, Strategy
 
 _COMPRESSORS = {
     "GPTQ-INT4": "compress.llmcompressor",
@@ -66,15 +66,18 @@ def _step(name: str, phase: StepKind, executor: str, detail: str) -> Step:
 
 
 def handoffs_of(
-    mode: Mode, chosen: tuple[Candidate, ...], max_loss: float, *, feasible: bool, host: bool
+    mode: Mode, chosen: tuple[Candidate, ...], max_loss: float, launch: Launch | None, *, host: bool
 ) -> tuple[PlannedHandoff, ...]:
     """Which peers get work, what, and what they should deliver."""
     found: list[tuple[Peer, str, tuple[str, ...]]] = []
-    if feasible and chosen and not host:
+    feasible = bool(chosen)
+    if feasible and not host:
         first = chosen[0].strategy
         machines = f"{first.replicas} x {first.count} {first.accelerator}"
         draft = f" and the weights of {first.draft}, which drafts for it" if first.draft else ""
-        found.append((Peer.DEVOPS, f"provide {machines} with {first.engine}{draft}", ("address", "price per hour")))
+        image = f" as {launch.container.image}" if launch and launch.container else ""
+        work = f"provide {machines} with {first.engine}{image}{draft}"
+        found.append((Peer.DEVOPS, work, ("address", "price per hour")))
     if feasible and mode is Mode.DEPLOY:
         found.append((Peer.DEVOPS, "route the service's traffic by the rollout's shares", ("routes",)))
     if any(candidate.prediction.quality_loss.high > max_loss for candidate in chosen):

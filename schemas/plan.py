@@ -204,6 +204,8 @@ class Launch(Record):
     engine: str
     checked_against: str
     """The launcher and version whose published arguments these keep to."""
+    run_here: bool
+    """Whether this machine starts it; elsewhere its arguments are only checked."""
     arguments: tuple[str, ...]
     settings: str = ""
     """YAML for the file that `--config` names; empty where there is none."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.models import description, locate, names
+from executors.models import config, locate, locate_folder, names
 from schemas.error import AgentError, ErrorCode
 
 
@@ -159,9 +159,11 @@ def test_a_folder_is_described_by_its_config(root: Path) -> None:
     """A model without a GGUF file can still be planned for: its folder's name and what its config.json says."""
     (root / "Acme-7B").mkdir()
     (root / "Acme-7B" / "config.json").write_text('{"model_type":"llama","hidden_size":64}')
-    assert description("acme 7b", [root]) == ("Acme-7B", {"model_type": "llama", "hidden_size": 64})
-    assert description("../Acme-7B/..", [root]) is None
-    assert description("folder", [root]) is None
+    found = locate_folder("acme 7b", [root])
+    assert found == root / "Acme-7B"
+    assert config(found) == {"model_type": "llama", "hidden_size": 64}
+    assert locate_folder("../Acme-7B/..", [root]) is None
+    assert locate_folder("folder", [root]) is None
 
 
 @pytest.mark.parametrize(
@@ -177,5 +179,5 @@ def test_a_folder_whose_config_is_none_is_refused(root: Path, content: str, code
     (root / "Acme-7B").mkdir()
     (root / "Acme-7B" / "config.json").write_text(content)
     with pytest.raises(AgentError) as caught:
-        description("Acme-7B", [root])
+        config(locate_folder("Acme-7B", [root]) or root)
     assert caught.value.code is code

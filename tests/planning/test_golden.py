@@ -1,4 +1,4 @@
-"""Twenty varied requests and their plans as a person reads them, kept as pages to be reviewed by eye.
+"""Twenty-one varied requests and their plans as a person reads them, kept as pages to be reviewed by eye.
 
 A change in facts or physics changes pages: run `python tests/planning/test_golden.py` to write them anew, and read the
 difference as an expert would before committing it.

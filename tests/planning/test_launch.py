@@ -6,34 +6,19 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from benchmarks.launches import every_setting, strategy
 from planners.arguments import faults, published
 from planners.catalog import find_model, hardware
 from planners.kernels import kernel_choices
 from planners.launch import launch_of
-from planners.speculation import speculations
 from planners.support import engines, rules
 from planners.tables import table, words
-from schemas.hardware import Accelerator
 from schemas.model import ModelFacts
 from schemas.plan import Launch, Strategy
 
 LIBRARIES = {"onnxruntime", "ctranslate2"}
 DEVICES = {item.key: item for item in hardware()}
 LLAMA, DEEPSEEK = find_model("llama-3.3-70b"), find_model("deepseek-v3")
-
-
-def strategy(engine: str, device: str = "H100-SXM", **changes: object) -> Strategy:
-    """A strategy of an engine, with its first schedule."""
-    plain = Strategy(
-        engine=engine,
-        weight_format="BF16",
-        accelerator=device,
-        count=2,
-        tensor_parallel=2,
-        max_sequences=24,
-        scheduling=engines()[engine].scheduling[0],
-    )
-    return plain.model_copy(update=changes)
 
 
 def started(plan: Strategy, model: ModelFacts = LLAMA) -> Launch:
@@ -46,29 +31,6 @@ def started(plan: Strategy, model: ModelFacts = LLAMA) -> Launch:
 def refused(launch: Launch) -> tuple[str, ...]:
     """What the launcher would say against it."""
     return faults(launch.engine, launch.arguments, yaml.safe_load(launch.settings), "--config")
-
-
-def every_setting(engine: str, accelerator: Accelerator, model: ModelFacts) -> list[Strategy]:
-    """Every weight format with every cache, guess, schedule and switch that goes with it on the accelerator."""
-    found = []
-    for rule in rules():
-        if rule.engine != engine or not rule.runs_on(accelerator):
-            continue
-        plain = strategy(engine, accelerator.key, weight_format=rule.weight_format)
-        known = engines()[engine]
-        found += [
-            plain.model_copy(update={"kv_format": kv, "prefix_caching": cached, "chunked_prefill": chunked})
-            for kv in rule.kv_formats_on(accelerator, model)
-            for cached in (False, True)
-            for chunked in known.chunked
-        ]
-        found += [plain.model_copy(update={"scheduling": name}) for name in known.scheduling]
-        found += [
-            plain.model_copy(update={"speculation": way.method, "draft": way.weights, "guesses": way.guesses})
-            for way in speculations(model)
-            if way.method in rule.ahead
-        ]
-    return found
 
 
 @pytest.mark.parametrize("engine", sorted(set(engines()) - LIBRARIES))
@@ -86,7 +48,7 @@ def test_every_launcher_takes_whatever_a_plan_can_choose(engine: str) -> None:
 @pytest.mark.parametrize("engine", sorted(LIBRARIES))
 def test_libraries_have_no_server_of_their_own(engine: str) -> None:
     """Nothing is invented for them."""
-    assert launch_of(strategy(engine), LLAMA, DEVICES["H100-SXM"]) is None
+    assert launch_of(strategy(engine, "H100-SXM"), LLAMA, DEVICES["H100-SXM"]) is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +110,7 @@ def test_every_kernel_choice_can_be_reached(row: dict[str, str]) -> None:
         choice
         for item in hardware()
         if needs & set(item.features)
-        for model in (LLAMA, DEEPSEEK)
+        for model in (LLAMA, DEEPSEEK, *map(find_model, ("gpt-oss-20b", "llama-4-scout", "olmo-2-7b", "phi-3-mini")))
         for kv in ("FP16", "FP8", "INT8", "Q8_0")
         for ahead in ("none", "draft")
         for choice in kernel_choices(strategy(row["engine"], item.key, kv_format=kv, speculation=ahead), model, item)
@@ -176,6 +138,16 @@ def test_attention_fits_the_device(engine: str, device: str, kernel: str) -> Non
     assert [choice.why for choice in launch.kernels if choice.setting == "attention"]
 
 
+def test_attention_fits_the_architecture_too() -> None:
+    """Sinks need FlashAttention 3 or Triton, heads of 96 no FlashInfer, and SGLang refuses FlashInfer for Llama 4."""
+    sinks = started(strategy("vllm", "L40S", weight_format="MXFP4"), find_model("gpt-oss-20b")).arguments
+    assert sinks[sinks.index("--attention-backend") + 1] == "TRITON_ATTN"
+    narrow = started(strategy("vllm", "B200"), find_model("phi-3-mini")).arguments
+    assert narrow[narrow.index("--attention-backend") + 1] == "FLASH_ATTN"
+    chunked = started(strategy("sglang", "L40S"), find_model("llama-4-scout")).arguments
+    assert chunked[chunked.index("--attention-backend") + 1] == "triton"
+
+
 def test_an_int8_cache_takes_the_only_back_end_that_has_it() -> None:
     """On an A100, which has no FP8 arithmetic."""
     launch = started(strategy("vllm", "A100-SXM-80GB", kv_format="INT8"))
@@ -185,25 +157,25 @@ def test_an_int8_cache_takes_the_only_back_end_that_has_it() -> None:
 
 def test_vllm_without_chunks_takes_a_whole_prompt_in_one_iteration() -> None:
     """Else it refuses to start: max_num_batched_tokens must reach max_model_len."""
-    found = started(strategy("vllm", context=9000, batched_tokens=2048, chunked_prefill=False)).arguments
+    found = started(strategy("vllm", "H100-SXM", context=9000, batched_tokens=2048, chunked_prefill=False)).arguments
     assert found[found.index("--max-num-batched-tokens") + 1] == "9000"
 
 
 def test_a_draft_is_named_to_each_engine_in_its_own_way() -> None:
     """vLLM by JSON, SGLang by flags, TensorRT-LLM in its file, llama.cpp by a file beside the weights."""  # noqa: D403
     draft: dict[str, object] = {"speculation": "draft", "draft": "meta-llama/Llama-3.2-1B-Instruct", "guesses": 4}
-    vllm = started(strategy("vllm", **draft)).arguments
+    vllm = started(strategy("vllm", "H100-SXM", **draft)).arguments
     assert json.loads(vllm[vllm.index("--speculative-config") + 1]) == {
         "method": "draft_model",
         "num_speculative_tokens": 4,
         "model": "meta-llama/Llama-3.2-1B-Instruct",
     }
-    sglang = started(strategy("sglang", **draft)).arguments
+    sglang = started(strategy("sglang", "H100-SXM", **draft)).arguments
     assert sglang[sglang.index("--speculative-algorithm") + 1] == "STANDALONE"
     assert sglang[sglang.index("--speculative-num-draft-tokens") + 1] == "5"
-    settings = yaml.safe_load(started(strategy("tensorrt-llm", **draft)).settings)
+    settings = yaml.safe_load(started(strategy("tensorrt-llm", "H100-SXM", **draft)).settings)
     assert settings["speculative_config"]["decoding_type"] == "DraftTarget"
-    llama = started(strategy("llama.cpp", weight_format="Q4_K_M", **draft)).arguments
+    llama = started(strategy("llama.cpp", "H100-SXM", weight_format="Q4_K_M", **draft)).arguments
     assert llama[llama.index("--model-draft") + 1] == "/model/Llama-3.2-1B-Instruct-Q8_0.gguf"
 
 
@@ -263,7 +235,7 @@ def test_a_container_carries_the_environment() -> None:
 
 def test_replaced_arguments_are_seen() -> None:
     """The check reads what it is given: one changed word is one fault."""
-    launch = started(strategy("sglang"))
+    launch = started(strategy("sglang", "H100-SXM"))
     broken = tuple("nonsense" if word == "fa3" else word for word in launch.arguments)
     assert len(refused(launch.model_copy(update={"arguments": broken}))) == 1
     assert replace(published("sglang")["--attention-backend"], choices=()).choices == ()

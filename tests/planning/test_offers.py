@@ -59,3 +59,22 @@ def test_a_prompt_without_chunks_is_one_pass() -> None:
     memory = found.served.footprint.activations_gb[:, 0]
     vllm = np.array([group.engine == "vllm" for group in found.space.groups])[found.space.group]
     assert memory[whole & vllm].min() > 5 * memory[~whole & vllm].max()
+
+
+def test_replicas_without_a_request_add_nothing() -> None:
+    """One request open at a time is answered by one replica, however many stand beside it."""
+    asked = OptimizeInference.model_validate(
+        {
+            "cmd": "OPTIMIZE_INFERENCE",
+            "model": "llama-3.1-8b",
+            "constraints": {"hardware": "4xH100-SXM", "engines": ["vllm"]},
+            "workload": {"input_tokens": 500, "output_tokens": 100, "concurrency": 1},
+        }
+    )
+    found, _ = search(asked, facts_for(asked))
+    space, rate = found.space, found.judged.latency.capacity[:, 0]
+    plain = (space.speculation == 0) & (space.tp == 1) & (space.pp == 1) & found.served.footprint.fits[:, 0]
+    for group in range(len(space.groups)):
+        here = plain & (space.group == group) & (space.batched_tokens == 8192) & (space.chunked == 1)
+        one, four = rate[here & (space.replicas == 1)], rate[here & (space.replicas == 4)]
+        assert np.allclose(one, four)
