@@ -11,6 +11,7 @@ from acp.subjects import Subjects
 from schemas.capability import CapabilityMatch
 from schemas.command import Command
 from schemas.delegation import Handoff
+from schemas.deployment import DeploymentList, DeploymentReport, RolloutOutcome
 from schemas.error import ERRORS, ErrorReply
 from schemas.findings import (
     ComparisonReport,
@@ -34,6 +35,8 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     CapabilityMatch,
     ComparisonReport,
     CostReport,
+    DeploymentList,
+    DeploymentReport,
     ErrorReply,
     GateDecision,
     Handoff,
@@ -47,6 +50,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     QualityReport,
     RenderedReport,
     Report,
+    RolloutOutcome,
     StatusUpdate,
 )
 PROBLEM: Document = {

@@ -1,11 +1,12 @@
 """Models on disk: a name in, a file or folder under a configured root out; no path is ever built from a message."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from executors.unsafe import check_folder, could_run_code
+from executors.unsafe import CONFIG_BYTES, check_folder, could_run_code
 from schemas.error import AgentError, ErrorCode
 
 GGUF_MAGIC = b"GGUF"
@@ -37,7 +38,7 @@ def locate(name: str, roots: Sequence[Path]) -> Path | None:
 
 
 def locate_folder(name: str, roots: Sequence[Path]) -> Path | None:
-    """The folder of safetensors that goes by `name` under one of `roots`.
+    """The folder with a config.json that goes by `name` under one of `roots`.
 
     Raises:
         AgentError: `unsafe_model` where loading it could run code, `unreadable_model`.
@@ -55,6 +56,23 @@ def names(roots: Sequence[Path]) -> tuple[str, ...]:
     files = {QUANT_SUFFIX.sub("", path.name.removesuffix(".gguf")) for path in _files(roots)}
     folders = {path.name for path in _folders(roots) if (path / CONFIG).is_file()}
     return tuple(sorted(files | folders))
+
+
+def config(folder: Path) -> dict[str, object]:
+    """What a model's folder says of itself.
+
+    Raises:
+        AgentError: `unreadable_model` where its config.json is no JSON object.
+    """
+    with (folder / CONFIG).open("rb") as file:
+        raw = file.read(CONFIG_BYTES)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{CONFIG} of {folder.name} is not JSON") from error
+    if not isinstance(found, dict):
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{CONFIG} of {folder.name} is no JSON object")
+    return found
 
 
 def header(path: Path) -> bytes:

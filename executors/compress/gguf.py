@@ -12,12 +12,13 @@ from typing import Literal, NamedTuple
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from executors.compress.gguf_header import GgufHeader, read_header
+from executors.compress.gguf_header import read_header
 from executors.files import MEGA, describe, free_memory, free_room, partial
 from executors.worker import Workbench, ask
 from schemas.artifact import Artifact, Text
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
+from schemas.gguf import GgufHeader
 
 MANIFEST = ".json"
 """Appended to the file's name."""
