@@ -50,7 +50,7 @@ IMPORTANCE_TOKENS = 2048
 FEW_WORDS = 3
 MUST = {
     "Q8_0": GateVerdict.PASSED,
-    "gptqmodel-8bit": GateVerdict.PASSED,
+    "gptqmodel-8bit-g32": GateVerdict.PASSED,
     "Q2_K": GateVerdict.FAILED,
     "sparse-2-4": GateVerdict.FAILED,
 }

@@ -26,7 +26,7 @@ class QuantizeModel(ModelCommand):
 
     cmd: Literal["QUANTIZE_MODEL"]
     method: str = Field(min_length=1, max_length=64)
-    """A weight format such as `Q5_K_M`, with `+imatrix` where an importance matrix is to weigh it."""
+    """A GGUF format such as `Q5_K_M`, with `+imatrix` or `+mix`, or a method's name such as `gptq-w4a16-g32`."""
     constraints: Constraints = Constraints()
 
 

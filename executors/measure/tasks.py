@@ -58,9 +58,9 @@ class TaskRequest(Record):
 
     tasks: tuple[Task, ...]
     definitions: Path = DEFINITIONS
-    folder: Path | None = None
-    url: str = ""
-    model: str = ""
+    folder: Path | None
+    endpoint: ServedModel | None
+    """Where the model is served."""
     items: PositiveInt
     n_ctx: PositiveInt = CONTEXT
     threads: PositiveInt
@@ -124,10 +124,11 @@ async def answering(model: Path, engine: str, bench: Workbench) -> AsyncIterator
         AgentError: `unreadable_model`, `out_of_memory`, `tool_failed`.
     """
     request = ServeRequest(model=model, engine=engine, threads=bench.threads)
-    async with Worker(bench, "completions_serve", request, Listening) as worker:
-        async for listening in worker.answers():
-            yield ServedModel(url=listening.url, model=model.stem)
-            break
+    async with (
+        Worker(bench, "completions_serve", request, Listening) as worker,
+        contextlib.aclosing(worker.answers()) as answers,
+    ):
+        yield ServedModel(url=(await anext(answers)).url, model=model.stem)
 
 
 async def evaluate(model: Path | ServedModel, tasks: Sequence[Task], items: int, bench: Workbench) -> TaskScores:
@@ -136,12 +137,10 @@ async def evaluate(model: Path | ServedModel, tasks: Sequence[Task], items: int,
     Raises:
         AgentError: `tool_failed`.
     """
-    served = model if isinstance(model, ServedModel) else None
     request = TaskRequest(
         tasks=tuple(tasks),
         folder=model if isinstance(model, Path) else None,
-        url=served.url if served else "",
-        model=served.model if served else "",
+        endpoint=model if isinstance(model, ServedModel) else None,
         items=items,
         threads=bench.threads,
     )

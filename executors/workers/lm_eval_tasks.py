@@ -1,7 +1,7 @@
 """Runs tasks of EleutherAI's lm-evaluation-harness on one model, offline; each item's scores out.
 
 Request: `tasks` (each `name`, `splits`: files of items by split), `definitions` (folder with task files of our own),
-`folder` (a Hugging Face folder) or `url` (an endpoint, with `model` its name there), `items` (of each task at most),
+`folder` (a Hugging Face folder) or `endpoint` (`url`, and `model`, its name there), `items` (of each task at most),
 `n_ctx`, `threads`. Result lines: event `item` with `task`, `item` (its number), `scores` by metric. A task of that name
 is taken from our own folder or from the harness itself; its items come from the files alone.
 """
@@ -24,10 +24,10 @@ RENAMED = {"perplexity": "loglikelihood"}
 
 def model_of(request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The harness's name for a kind of model, and what it is told."""
-    if request["url"]:
+    if request["endpoint"]:
         return "local-completions", {
-            "base_url": f"{request['url']}/v1/completions",
-            "model": request["model"],
+            "base_url": f"{request['endpoint']['url']}/v1/completions",
+            "model": request["endpoint"]["model"],
             "tokenizer_backend": "remote",
             "tokenized_requests": True,
             "max_length": request["n_ctx"],

@@ -6,10 +6,11 @@ import psutil
 import pytest
 from execution.folders import write_model
 
+from benchmarks.methods import MUST, chosen_of, everything
 from executors import files, toolchain
 from executors.compress.compress import compress
 from executors.compress.gguf import recipe
-from executors.compress.methods import method, methods, require_engine
+from executors.compress.methods import Form, method, methods, require_engine
 from executors.toolchain import Toolchain
 from executors.worker import SCRIPTS, Workbench
 from planners.performance.formats import formats
@@ -35,6 +36,15 @@ def test_every_row_is_usable() -> None:
         assert one.toolchain in toolchain.known(), one.name
         assert (SCRIPTS / f"{one.script}.py").is_file(), one.name
         assert one.weight_format in formats(), one.name
+
+
+def test_the_table_has_every_method_once() -> None:
+    """What `make test-toolchains` runs: names that QUANTIZE_MODEL takes, and every method for folders is among them."""
+    names = everything()
+    assert len(set(names)) == len(names)
+    assert {chosen_of(name).toolchain for name in names} <= set(toolchain.known())
+    assert {name for name, one in methods().items() if one.output is Form.FOLDER} - set(names) == {"safetensors"}
+    assert set(MUST) <= set(names)
 
 
 def test_an_unknown_method_is_refused() -> None:

@@ -95,6 +95,17 @@ async def test_folders_and_served_models_are_judged_over_the_wire(
                 assert "![positions](positions.svg)" in page
             with pytest.raises(AgentError, match="no task 'hellaswag'"):
                 await send({**asked, "candidate": "live", "tasks": ["hellaswag"]}, url)
+            refused = {"cmd": "QUANTIZE_MODEL", "model": folder.name, "method": "Q4_0"}
+            with pytest.raises(AgentError, match="is made from a GGUF file and SmolLM2-folder is a folder"):
+                await send(refused, url)
+            asked = {"cmd": "QUANTIZE_MODEL", "model": folder.name, "method": "ct2-int8"}
+            job = (await send({**asked, "constraints": {"max_quality_loss": 0.5}}, url, watch=Watch())).job
+            assert job is not None
+            made = QualityReport.model_validate_json((tmp_path / job / "report.json").read_bytes())
+    assert made.artifact is not None
+    assert made.artifact.source.name == folder.name
+    assert made.gate.quality.loss < 0.1
+    assert not (tmp_path / job / "safetensors").exists()
     assert halves.evaluation.sha256[:12] in reports[0].tasks[0].source
     for report in reports:
         assert report.gate.quality.loss == pytest.approx(0, abs=0.02)
