@@ -192,6 +192,32 @@ class GateVerdict(StrEnum):
         return JobState.COMPLETED if self is GateVerdict.PASSED else JobState.NOT_MET
 
 
+class PositionQuality(Record):
+    """Scored tokens from one place of every chunk on: nats per token, candidate minus baseline, and what else differs.
+
+    `start` counts tokens of context before the first of them; `standard_error` is that of the difference over chunks.
+    """
+
+    start: NonNegativeInt
+    tokens: PositiveInt
+    nll_difference: float
+    standard_error: NonNegativeFloat
+    kl: float
+    top1: float
+
+
+class ServedModel(Record):
+    """A model at an OpenAI-compatible endpoint that tells log-probabilities of a prompt: URL, and its name there."""
+
+    url: str
+    model: str
+
+    @property
+    def stem(self) -> str:
+        """The name as a file may have it: without an organisation."""
+        return self.model.rsplit("/", 1)[-1]
+
+
 class QualityMeasurement(Record):
     """A candidate against the baseline on the same tokens, paired.
 
@@ -209,9 +235,33 @@ class QualityMeasurement(Record):
     kl: float
     kl_low: float
     kl_high: float
+    kl_is_bound: bool = False
+    """Whether the candidate told only its likeliest tokens: `kl` is then a lower bound."""
     top1: float
+    positions: tuple[PositionQuality, ...] = ()
+    """By place in the chunk: whether what is lost grows with the context."""
     text: str
     """Which evaluation text, by name and digest."""
+
+
+class TaskComparison(Record):
+    """One metric of one task, candidate against baseline on the same items; larger is better.
+
+    `acc` and `acc_norm` are shares of items answered rightly, `loglikelihood` is nats of the whole answer.
+    `standard_error` is that of the difference, paired by item; `low` and `high` bound the difference at 95 %.
+    """
+
+    task: str
+    metric: str
+    items: PositiveInt
+    baseline: float
+    candidate: float
+    difference: float
+    standard_error: NonNegativeFloat
+    low: float
+    high: float
+    source: str
+    """Where the items come from."""
 
 
 class GateDecision(Record):

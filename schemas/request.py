@@ -81,8 +81,10 @@ class EvaluateQuality(ModelCommand):
 
     cmd: Literal["EVALUATE_QUALITY"]
     candidate: str = Name
-    """A model at hand, or the name of a file that `job` made."""
+    """A model at hand, the name of a file that `job` made, or of a model that the agent's settings say is served."""
     job: str | None = FinishedJob
+    tasks: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(default=(), max_length=8)
+    """Tasks to run besides: `wiki_next_sentence`, `wiki_last_word`, or a standard one that the user has items for."""
     constraints: Constraints = Constraints()
 
 

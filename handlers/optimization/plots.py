@@ -1,11 +1,12 @@
 """The pictures of a report: trials in the plane of quality and speed, and latency against load. SVG by matplotlib."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from executors.files import partial
 from handlers.optimization.verdict import capacity
-from schemas.measurement import Arrivals, LoadReport
+from schemas.measurement import Arrivals, GateDecision, LoadReport
 from schemas.report import Trial
 
 if TYPE_CHECKING:
@@ -24,6 +25,39 @@ def draw(directory: Path, baseline: LoadReport, trials: tuple[Trial, ...], limit
         _save(_frontier(baseline, trials, limit), directory / "frontier.svg"),
         _save(_latency(baseline, trials), directory / "latency.svg"),
     )
+
+
+def draw_quality(directory: Path, gate: GateDecision) -> tuple[str, ...]:
+    """Write the curve of what was lost by position in the context; the names of the files written.
+
+    None without matplotlib, which is optional: the report has the figures in a table too.
+    """
+    if find_spec("matplotlib") is None:
+        return ()
+    return (_save(_positions(gate), directory / "positions.svg"),)
+
+
+def _positions(gate: GateDecision) -> "Figure":
+    """Difference of nll with its standard error, and divergence, against tokens of context."""
+    figure, axes = _blank()
+    places = gate.quality.positions
+    starts = [place.start for place in places]
+    axes.axhline(0, color=BASE, linewidth=1)
+    errors = [place.standard_error for place in places]
+    axes.errorbar(
+        starts,
+        [place.nll_difference for place in places],
+        yerr=errors,
+        fmt="o-",
+        color=FAILED,
+        capsize=3,
+        label="difference of negative log-likelihood, with its standard error",
+    )
+    axes.plot(starts, [place.kl for place in places], "s--", color=BASE, label="KL divergence")
+    axes.set(xlabel="tokens of context", ylabel="nats per token, candidate against baseline (measured)")
+    axes.set_title("What is lost by position", fontsize=10, loc="left")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
 
 
 def _blank() -> "tuple[Figure, Axes]":

@@ -7,10 +7,12 @@ from executors.measure.load import LoadGenerator, measure
 from executors.measure.profile import PYSPY, Profiler
 from executors.serve import llamacpp
 from executors.serve.engine import Endpoint
+from handlers.optimization.advice import from_file
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.generators import generator_of
 from handlers.workbench.nsight import nsight
 from handlers.workbench.shapes import Load, busiest, usual
+from planners.catalog import accelerator_from_host
 from schemas.measurement import LoadLevel, LoadReport
 from schemas.plan import PlannedWorkload, StepKind, Strategy
 from schemas.resources import Profile
@@ -63,7 +65,7 @@ async def shaped_load(
                 more=load.more,
             )
             profile = await _profiled(bench, endpoint, generator, load, name) if load.profile else None
-            if profile and (how := nsight(strategy)):
+            if profile and (how := nsight(strategy, from_file(bench.source), accelerator_from_host(bench.host))):
                 profile = profile.model_copy(update={"notes": (*profile.notes, how)})
         told = {"knee": load.knee(report.levels), "profile": profile, "prefix_caching": strategy.prefix_caching}
         return report.model_copy(update=told)

@@ -2,7 +2,9 @@
 
 import shlex
 
-from planners.launch import launch_arguments
+from planners.launch import launch_of
+from schemas.hardware import Accelerator
+from schemas.model import ModelFacts
 from schemas.plan import Strategy
 
 SERVERS = {
@@ -17,10 +19,10 @@ FLAGS = ("--trace=cuda,nvtx,osrt", "--sample=process-tree", "--delay=60", "--dur
 """Of `nsys profile` (Nsight Systems user guide, CLI): ten seconds once the engine is ready and under load."""
 
 
-def nsight(strategy: Strategy) -> str:
+def nsight(strategy: Strategy, model: ModelFacts, accelerator: Accelerator) -> str:
     """A sentence with the command; empty for libraries without a server of their own."""
-    server = SERVERS.get(strategy.engine)
-    if server is None:
+    server, launch = SERVERS.get(strategy.engine), launch_of(strategy, model, accelerator)
+    if server is None or launch is None:
         return ""
-    command = shlex.join(("nsys", "profile", *FLAGS, *server, *launch_arguments(strategy)))
+    command = shlex.join(("nsys", "profile", *FLAGS, *server, *launch.arguments))
     return f"On a host with NVIDIA GPUs, Nsight Systems shows kernels and copies: {command}"

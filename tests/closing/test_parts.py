@@ -170,6 +170,18 @@ def test_strategies_are_compared_round_by_round(done: dict[str, Done]) -> None:
     [
         ({"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "int3; rm -rf"}, ErrorCode.UNSUPPORTED),
         ({"cmd": "QUANTIZE_MODEL", "model": "nobody", "method": "Q8_0"}, ErrorCode.UNKNOWN_MODEL),
+        (
+            {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "ct2-int8", "constraints": {"engines": ["vllm"]}},
+            ErrorCode.UNSUPPORTED,
+        ),
+        (
+            {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "Q8_0", "constraints": {"engines": ["openvino"]}},
+            ErrorCode.UNSUPPORTED,
+        ),
+        (
+            {"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": MODEL, "tasks": ["../../etc/passwd"]},
+            ErrorCode.UNSUPPORTED,
+        ),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "engine": "vllm"}, ErrorCode.NOT_AVAILABLE),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"stress": True}}, ErrorCode.INVALID_COMMAND),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"generator": "wrk"}}, ErrorCode.INVALID_COMMAND),
