@@ -125,12 +125,11 @@ def _is_python(process: psutil.Process) -> bool:
 
 def _perf_line(line: str) -> tuple[str, float] | None:
     """One row of `perf report`: share, symbol with the ring it ran in, library; None for another line."""
-    share, _, rest = line.partition("%\t")
-    symbol, _, library = rest.partition("\t")
-    if not library:
+    share, *rest = (field.strip() for field in line.split("\t"))
+    if not share.endswith("%") or len(rest) < 2:  # noqa: PLR2004 - the two fields that follow
         return None
-    name = symbol.strip().removeprefix("[.] ").removeprefix("[k] ")
-    return f"{name} in {library.split()[0]}", float(share) / 100
+    symbol, library = rest[0].removeprefix("[.] ").removeprefix("[k] "), rest[1]
+    return f"{symbol} in {library}", float(share.removesuffix("%")) / 100
 
 
 def _leaves(folded: str) -> Counter[str]:

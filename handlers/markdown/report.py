@@ -116,10 +116,14 @@ def _learned(report: Report) -> str:
     count = len(report.learned)
     before = sum(item.error_first for item in report.learned) / count
     after = sum(item.error_corrected for item in report.learned) / count
-    nearer = "nearer" if after < before else "**no nearer**"
+    if all(item.first == item.corrected for item in report.learned):
+        verdict = f"as near as the first one, which earlier jobs had taught, with a mean error of {after:.0%}"
+    else:
+        nearer = "nearer" if after < before else "**no nearer**"
+        verdict = f"{nearer} than the first one, with a mean error of {after:.0%} instead of {before:.0%}"
     head = (
-        f"Each trial was taken from a plan that knew what had been measured before it: {nearer}, with a mean error of "
-        f"{after:.0%} instead of {before:.0%} over {count} figures. An error is |ln(predicted / measured)|.\n\n"
+        f"Each trial was taken from a plan that knew what had been measured before it. Over {count} figures it was "
+        f"{verdict}. An error is |ln(predicted / measured)|.\n\n"
     )
     header = ("candidate", "metric", "first plan", "corrected plan", "measured", "error before", "error after")
     return head + table(header, rows)

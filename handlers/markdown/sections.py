@@ -128,6 +128,18 @@ def load_of(level: LoadLevel) -> str:
     return words[level.arrivals]
 
 
+def percentiles(load: LoadReport) -> str:
+    """Every level's percentiles with their intervals."""
+    rows = (
+        (load_of(level), name, *(figure(share, evidence=False) for share in (found.p50, found.p95, found.p99)))
+        for level in load.levels
+        for name, found in (("TTFT", level.ttft), ("TPOT", level.tpot), ("latency", level.latency))
+        if found
+    )
+    head = "Of the requests that were counted, with 90 % intervals by bootstrap.\n\n"
+    return head + table(("load", "metric", "p50", "p95", "p99"), rows)
+
+
 def _goodput(level: LoadLevel) -> str:
     if level.goodput_rps is None or level.attained is None:
         return "no SLA"

@@ -92,9 +92,15 @@ def _frontier(baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> 
         color = PASSED if trial.load else FAILED
         width = [[(quality.loss - quality.loss_low) * 100], [(quality.loss_high - quality.loss) * 100]]
         axes.errorbar(quality.loss * 100, height, xerr=width, fmt="o", color=color, capsize=3)
-        side = (quality.loss_high * 100, height)
+        at = (100 * (quality.loss_low if trial.load else quality.loss_high), height)
         axes.annotate(
-            _short(trial), side, textcoords="offset points", xytext=(6, 0), fontsize=9, va="center", color=color
+            _short(trial),
+            at,
+            textcoords="offset points",
+            xytext=(0, 4) if trial.load else (6, 0),
+            va="bottom" if trial.load else "center",
+            fontsize=9,
+            color=color,
         )
     axes.axhline(0, color=BASE, linewidth=0.8)
     axes.set_ylim(-LANE * top * (len(lanes) + 1), 1.12 * top)

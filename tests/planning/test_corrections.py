@@ -3,11 +3,12 @@
 import math
 
 import pytest
+from planning.conftest import Answer
 from planning.pairs import pair
 
 from planners.corrections import NEAR_SHARE, Corrections
 from schemas.correction import OperatingPoint
-from schemas.plan import Strategy
+from schemas.plan import Candidate, Strategy
 
 Q8 = Strategy(engine="llama.cpp", weight_format="Q8_0", accelerator="host", max_sequences=4)
 AT = OperatingPoint(input_tokens=64, output_tokens=16, request_rate=2.0, concurrency=0)
@@ -66,3 +67,34 @@ def test_a_figure_stands_only_for_the_traffic_it_was_measured_under() -> None:
     assert found.exact(Q8, "latency_p95_ms", busier) is None
     assert found.exact(Q8, "throughput_rps", longer) is None
     assert found.exact(Q8, "latency_p95_ms", AT) is not None
+
+
+def test_the_next_plan_is_nearer(answer: Answer) -> None:
+    """On a host at 0.6 of what the planner says, the baseline's measurement halves another format's error at least.
+
+    Once that format is measured as well, there is hardly any error left.
+    """
+    request = {"model": "smollm2-135m", "constraints": {"hardware": "host", "max_quality_loss": 0.5}}
+    first = answer(**request)
+    point = OperatingPoint.of(first.workload)
+    candidate = next(item for item in first.chosen if item.strategy.weight_format != "F16")
+
+    def error(known: Corrections) -> float:
+        """|ln(predicted / true)| of that candidate's throughput."""
+        plan = answer(known, **request)
+        again = next(item for item in (*plan.chosen, *plan.frontier) if item.strategy == candidate.strategy)
+        return abs(math.log(again.prediction.throughput_rps.value / true(candidate)))
+
+    def true(item: Candidate) -> float:
+        return 0.6 * item.prediction.throughput_rps.value
+
+    def measured(known: Corrections, item: Candidate, said: float) -> Corrections:
+        return known.with_measurement(item.strategy, pair("throughput_rps", said, true(item)), point)
+
+    untaught = error(Corrections())
+    base = measured(Corrections(), first.baseline, first.baseline.prediction.throughput_rps.value)
+    taught = error(base)
+    assert untaught == pytest.approx(-math.log(0.6))
+    assert taught <= untaught * (1 - NEAR_SHARE) + 1e-6
+    said = math.exp(taught) * true(candidate)
+    assert error(measured(base, candidate, said)) == pytest.approx(0, abs=1e-4)
