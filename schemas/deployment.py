@@ -69,9 +69,7 @@ class Route(Record):
 
     stable: Slot
     share: float = Field(default=0.0, ge=0, le=1)
-    """Of the requests, to the place beside `stable`."""
-    sticky: bool = False
-    """Whether a session (`Acp-Session`) always meets the same release."""
+    """Of the requests, to the place beside `stable`; a session (`Acp-Session`) always meets the same release."""
 
 
 class DeploymentState(StrEnum):
@@ -162,6 +160,8 @@ class JudgedMetric(StrEnum):
     ERRORS = "errors"
     GOODPUT = "goodput"
     QUALITY = "quality"
+    EFFECT = "latency_effect"
+    """The new release's latency relative to the old one's: -0.1 is 10 % faster."""
 
 
 class Judgement(Record):

@@ -124,7 +124,8 @@ async def _next(desk: Desk, begun: Begun, before: Deployment, *, resumed: bool) 
 async def _course(desk: Desk, begun: Begun, before: Deployment) -> Course:
     """The steps, up to the last one or the first that did not pass; trouble of any kind is a reason to go back."""
     try:
-        return await _held(desk, begun, await desk.site.add(before, begun.release, DeploymentState.ROLLING_OUT))
+        state = DeploymentState.COMPARING if desk.spec.compare else DeploymentState.ROLLING_OUT
+        return await _held(desk, begun, await desk.site.add(before, begun.release, state))
     except asyncio.CancelledError:
         await asyncio.shield(_abandon(desk, begun, before))
         raise
@@ -145,8 +146,9 @@ async def _held(desk: Desk, begun: Begun, now: Deployment) -> Course:
     if seen and seen.failed > spec.max_errors * seen.requests:
         return course.model_copy(update={"trouble": f"{seen.failed} of {seen.requests} shadow requests failed"})
     quality = LiveQuality(desk, begun.release, LivePrompts(spec.quality_tokens)) if spec.judge_quality else None
-    for number, share in enumerate(spec.steps):
-        progress = 0.8 + 0.18 * number / len(spec.steps)
+    shares = (spec.compare.share,) if spec.compare else spec.steps
+    for number, share in enumerate(shares):
+        progress = 0.8 + 0.18 * number / len(shares)
         hold = Hold(desk, now, limits, share, progress, quality if number == 0 else None)
         await desk.say(f"{share:.0%} of the requests to {begun.release.label}", progress)
         done = await desk.step(f"step-{number}", RolloutStep, hold.run)
