@@ -102,7 +102,7 @@ class Hold:
         return None if waiting else (True, "; ".join(item.sentence for item in judgements))
 
     def _against(self, judgements: Sequence[Judgement], elapsed: float, waiting: str) -> str:
-        """Why the step is given up, empty where it is not. Undecided quality never passes; other figures may be held."""
+        """Why the step is given up, empty where it is not. Undecided quality never passes."""
         settled = [
             item
             for item in judgements
