@@ -112,7 +112,7 @@ async def _next(desk: Desk, begun: Begun, before: Deployment, *, resumed: bool) 
         words = "supervisor and engines had to be started again" if woken else "engines and gateway were still running"
         await desk.say(f"another agent began this rollout and is gone; {words}", 0.8)
     course = await desk.step("course", Course, lambda: _course(desk, begun, before))
-    now = _as_begun(before, begun)
+    now = site.both(before, begun.release, DeploymentState.ROLLING_OUT)
     winner = begun.release.slot if course.passed else before.route.stable
     settled, left = await site.settle(now, winner)
     outcome = _outcome(desk, begun, before, course, left).model_copy(update={"resumed": resumed})
@@ -161,18 +161,8 @@ async def _held(desk: Desk, begun: Begun, now: Deployment) -> Course:
 async def _abandon(desk: Desk, begun: Begun, before: Deployment) -> None:
     """Nobody will watch the new release from now on: everybody gets the old one."""
     with contextlib.suppress(AgentError):  # a gateway that is gone comes back in the safe state by itself
-        await desk.site.settle(_as_begun(before, begun), before.route.stable)
-
-
-def _as_begun(before: Deployment, begun: Begun) -> Deployment:
-    """The record while both releases run."""
-    return before.model_copy(
-        update={
-            "state": DeploymentState.ROLLING_OUT,
-            "releases": (before.stable, begun.release),
-            "numbered": begun.release.number,
-        }
-    )
+        now = desk.site.both(before, begun.release, DeploymentState.ROLLING_OUT)
+        await desk.site.settle(now, before.route.stable)
 
 
 def _outcome(desk: Desk, begun: Begun, before: Deployment, course: Course, left: Left) -> RolloutOutcome:
