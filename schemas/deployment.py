@@ -182,7 +182,7 @@ class Service(Record):
     release: str
     requests: NonNegativeInt
     failed: NonNegativeInt
-    latency: Percentiles | None
+    latency: Percentiles | None = None
 
 
 class RolloutStep(Record):
@@ -204,7 +204,7 @@ class ShadowRun(Record):
 
     requests: NonNegativeInt
     failed: NonNegativeInt
-    latency: Percentiles | None
+    latency: Percentiles | None = None
 
 
 class RolloutEnd(StrEnum):
@@ -223,9 +223,9 @@ class RolloutOutcome(Record):
     end: RolloutEnd
     sentence: str
     """The verdict in one sentence, with the safe state it ended in."""
-    old: str | None
-    """None where nothing was in production before."""
     new: str
+    old: str | None = None
+    """None where nothing was in production before."""
     steps: tuple[RolloutStep, ...] = ()
     shadow: ShadowRun | None = None
     latency_limit_ms: float | None = None
