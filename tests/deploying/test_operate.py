@@ -8,7 +8,7 @@ from closing.agent import SMALL, agent
 from conftest import CACHE
 from deploying.doubles import STRATEGY
 
-from cli.send import send
+from cli.send import Watch, send
 from executors.deploy.site import Site
 from handlers.deployment.desk import FOLDER
 from handlers.workshop import Workshop
@@ -42,11 +42,11 @@ async def test_look_scale_and_take_back(site: Site, runs: Path, shipped: Path, t
             await site.settle(both, Slot.GREEN)
             assert (await status(url)).deployment.stable.number == 2
             for count in (2, 1):
-                sent = await send({"cmd": "SCALE_DEPLOYMENT", "replicas": count} | named, url)
+                sent = await send({"cmd": "SCALE_DEPLOYMENT", "replicas": count} | named, url, watch=Watch())
                 assert sent.terminal
                 assert sent.terminal.inference_status.state is JobState.COMPLETED
                 assert [replica.state for replica in (await status(url)).replicas] == ["UP"] * count
-            back = await send({"cmd": "ROLLBACK_DEPLOYMENT"} | named, url)
+            back = await send({"cmd": "ROLLBACK_DEPLOYMENT"} | named, url, watch=Watch())
             assert back.terminal
             assert "v1 (llama.cpp Q4_1" in back.terminal.inference_status.detail
             now = await status(url)
