@@ -1,6 +1,8 @@
 """Every way a rollout can end. The gateway is real; engines are doubles that are slow, fail and die on purpose."""
 
 import asyncio
+import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from executors.deploy.home import Home
 from executors.deploy.site import Site
 from executors.serve import llamacpp
 from executors.toolchain import Toolchain
+from handlers.deployment import rollout
 from handlers.deployment.desk import Desk
 from handlers.deployment.hold import TAKE_BACK
 from handlers.deployment.rollout import roll_out
@@ -68,7 +71,7 @@ class Stage:
             version="v",
         )
 
-    async def rollout(self, how: str, spec: RolloutSpec = SPEC, rate: float = 40.0) -> RolloutOutcome:
+    async def roll(self, how: str, spec: RolloutSpec = SPEC, rate: float = 40.0) -> RolloutOutcome:
         """From a normal release to one that behaves as `how` says, under load."""
         first = await self.site.open("m", await self.release(None, "normal"))
         self.crowd = Crowd(first.url, ["the sea was calm"], rate)
@@ -96,7 +99,7 @@ async def serving(stage: Stage) -> tuple[str, int, int]:
 
 async def test_a_good_release_takes_over(stage: Stage) -> None:
     """Shadow first, then step by step; no request is lost; the report tells each step."""
-    outcome = await stage.rollout("fast", SPEC.model_copy(update={"shadow_requests": 10}))
+    outcome = await stage.roll("fast", SPEC.model_copy(update={"shadow_requests": 10}))
     assert outcome.end is RolloutEnd.PROMOTED
     assert await serving(stage) == ("fast", 10_000, 1)
     assert [step.share for step in outcome.steps] == [0.2, 0.5, 1.0]
@@ -113,7 +116,7 @@ async def test_a_good_release_takes_over(stage: Stage) -> None:
 @pytest.mark.parametrize(("how", "metric"), [("slow", JudgedMetric.LATENCY), ("failing", JudgedMetric.ERRORS)])
 async def test_a_bad_release_is_taken_back(stage: Stage, how: str, metric: JudgedMetric) -> None:
     """In its first step, by the metric that it breaks; nobody waits for the way back."""
-    outcome = await stage.rollout(how)
+    outcome = await stage.roll(how)
     assert outcome.end is RolloutEnd.ROLLED_BACK
     assert outcome.breach
     assert outcome.breach.metric is metric
@@ -128,7 +131,7 @@ async def test_a_bad_release_is_taken_back(stage: Stage, how: str, metric: Judge
 
 async def test_a_release_that_does_not_start_changes_nothing(stage: Stage) -> None:
     """Its last words are in the verdict; nobody noticed."""
-    outcome = await stage.rollout("dying")
+    outcome = await stage.roll("dying")
     assert outcome.end is RolloutEnd.ROLLED_BACK
     assert "dies as it starts: no such model" in outcome.sentence
     assert await serving(stage) == ("normal", 0, 1)
@@ -138,7 +141,7 @@ async def test_a_release_that_does_not_start_changes_nothing(stage: Stage) -> No
 
 async def test_too_few_requests_do_not_pass(stage: Stage) -> None:
     """A step that is not decided in time goes back."""
-    outcome = await stage.rollout("fast", SPEC.model_copy(update={"hold_limit_s": 2.0}), rate=3.0)
+    outcome = await stage.roll("fast", SPEC.model_copy(update={"hold_limit_s": 2.0}), rate=3.0)
     assert outcome.end is RolloutEnd.ROLLED_BACK
     assert "undecided does not pass" in outcome.sentence
 
@@ -146,7 +149,7 @@ async def test_too_few_requests_do_not_pass(stage: Stage) -> None:
 async def test_an_operator_takes_it_back(stage: Stage) -> None:
     """The mark that `ROLLBACK_DEPLOYMENT` leaves is seen within a second."""
     spec = SPEC.model_copy(update={"requests": 10_000})
-    rolling = asyncio.create_task(stage.rollout("fast", spec))
+    rolling = asyncio.create_task(stage.roll("fast", spec))
     await stage.sharing.wait()
     (stage.site.home.path / TAKE_BACK).touch()
     outcome = await rolling
@@ -156,7 +159,7 @@ async def test_an_operator_takes_it_back(stage: Stage) -> None:
 
 async def test_a_stopped_agent_leaves_everybody_at_the_old_release(stage: Stage) -> None:
     """Cancelled in the middle of a step: nobody would watch the new release, so nobody gets it."""
-    rolling = asyncio.create_task(stage.rollout("fast", SPEC.model_copy(update={"requests": 10_000})))
+    rolling = asyncio.create_task(stage.roll("fast", SPEC.model_copy(update={"requests": 10_000})))
     await stage.sharing.wait()
     rolling.cancel()
     await asyncio.gather(rolling, return_exceptions=True)
@@ -167,7 +170,7 @@ async def test_a_stopped_agent_leaves_everybody_at_the_old_release(stage: Stage)
 async def test_a_comparison_changes_only_for_a_reason(stage: Stage, how: str, end: RolloutEnd) -> None:
     """Half of the sessions each: what is faster takes over, what makes no difference does not."""
     versus = VersusSpec(min_effect=0.3, requests=400)
-    outcome = await stage.rollout(how, SPEC.model_copy(update={"compare": versus, "hold_limit_s": 40.0}), rate=60.0)
+    outcome = await stage.roll(how, SPEC.model_copy(update={"compare": versus, "hold_limit_s": 40.0}), rate=60.0)
     assert outcome.end is end
     effects = [item for item in outcome.steps[0].judgements if item.metric is JudgedMetric.EFFECT]
     assert effects
@@ -186,3 +189,41 @@ async def test_replicas_come_and_go_without_a_lost_request(stage: Stage) -> None
         await asyncio.sleep(0.5)
     assert all(served)
     assert crowd.failed == []
+
+
+async def test_another_agent_goes_on_where_one_died(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any farewell: both releases serve on, and whoever finds the journal looks, goes on, and says so."""
+
+    async def nothing(*_: object) -> None:
+        """A killed process does nothing more."""
+
+    with monkeypatch.context() as dying:
+        dying.setattr(rollout, "_abandon", nothing)
+        rolling = asyncio.create_task(stage.roll("fast", SPEC.model_copy(update={"requests": 10_000})))
+        await stage.sharing.wait()
+        await asyncio.sleep(1)
+        rolling.cancel()
+        await asyncio.gather(rolling, return_exceptions=True)
+    now = stage.site.known()
+    assert (now.state, await stage.site.gateway.green()) == (DeploymentState.ROLLING_OUT, 2000)
+    async with Crowd(now.url, ["x"], 40).asking() as crowd:
+        outcome = await roll_out(stage.desk(SPEC), "m", lambda before: stage.release(before, "fast"))
+    assert (outcome.end, outcome.resumed) == (RolloutEnd.PROMOTED, True)
+    assert await serving(stage) == ("fast", 10_000, 1)
+    assert crowd.failed == []
+
+
+async def test_a_killed_supervisor_leaves_everything_serving(stage: Stage) -> None:
+    """What it held serves on; the next who looks ends that and starts it anew, at the same address."""
+    now = await stage.site.open("m", await stage.release(None, "normal"))
+    pid = int((stage.site.home.path / "supervisord.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    async with Crowd(now.url, ["x"], 20).asking() as crowd:
+        await asyncio.sleep(0.5)
+    assert crowd.failed == []
+    assert await stage.site.revive()
+    await stage.site.gateway.until_up(now.route.stable, 1)
+    async with Crowd(now.url, ["x"], 20).asking() as crowd:
+        await asyncio.sleep(0.5)
+    assert crowd.failed == []
+    assert not await stage.site.revive()
