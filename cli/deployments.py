@@ -8,7 +8,6 @@ from cli.places import workshop
 from executors import toolchain
 from executors.deploy.autoscale import Autoscaler
 from executors.deploy.engines import Engines
-from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home, homes
 from executors.deploy.site import Site
 from handlers.deployment.desk import FOLDER
@@ -73,4 +72,4 @@ async def autoscale(name: str, runs: Path, fewest: int, most: int) -> None:
 def _site(home: Home) -> Site:
     place = workshop()
     python = toolchain.find("llamacpp", place.cache).python
-    return Site(home, Engines(home, python, place.limits), GatewaySettings())
+    return Site(home, Engines(home, python, place.limits), place.gateway)
