@@ -31,7 +31,7 @@ from schemas.plan import Strategy
 STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=4, context=512)
 SMALL = 2000
 """Pairs of small requests."""
-ROUNDS = 5
+ROUNDS = 4
 TEXT = "The sea was calm that day, and the ships lay still in the harbour. " * 40
 
 
