@@ -1,5 +1,6 @@
 """The commands to a deployment, as a peer sends them to a running agent: look, scale, take back. A real engine."""
 
+import asyncio
 from pathlib import Path
 
 import orjson
@@ -10,6 +11,7 @@ from deploying.doubles import STRATEGY
 
 from cli.send import Watch, send
 from executors.deploy.site import Site
+from executors.deploy.supervisor import Supervisor
 from handlers.deployment.desk import FOLDER
 from handlers.workshop import Workshop
 from schemas.deployment import DeploymentList, DeploymentReport, DeploymentState, Route, Slot
@@ -46,6 +48,12 @@ async def test_look_scale_and_take_back(site: Site, runs: Path, shipped: Path, t
                 assert sent.terminal
                 assert sent.terminal.inference_status.state is JobState.COMPLETED
                 assert [replica.state for replica in (await status(url)).replicas] == ["UP"] * count
+            follow = {"cmd": "SCALE_DEPLOYMENT", "autoscale": {"most": 2}} | named
+            assert (await send(follow, url, watch=Watch())).terminal
+            await asyncio.sleep(2)  # longer than a program that dies as it starts lives
+            assert (await Supervisor(site.home).running())["autoscaler"].state == "RUNNING"
+            with pytest.raises(AgentError, match="either replicas or autoscale"):
+                await send({"cmd": "SCALE_DEPLOYMENT", "replicas": 1, "autoscale": {}} | named, url)
             back = await send({"cmd": "ROLLBACK_DEPLOYMENT"} | named, url, watch=Watch())
             assert back.terminal
             assert "v1 (llama.cpp Q4_1" in back.terminal.inference_status.detail
