@@ -20,6 +20,8 @@ from executors.deploy.engines import Engines
 from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.site import Site
+from executors.measure.builtin import BuiltIn
+from executors.measure.client import Client, connected
 from executors.measure.paired import interleaved, paired_ratio
 from executors.serve.engine import Endpoint, tokens
 from schemas.measurement import Arrivals, LevelSpec, LoadLevel
@@ -28,7 +30,7 @@ from schemas.plan import Strategy
 STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=4, context=512)
 SMALL = 2000
 """Pairs of small requests."""
-ROUNDS = 5
+ROUNDS = 4
 TEXT = "The sea was calm that day, and the ships lay still in the harbour. " * 40
 
 
@@ -63,9 +65,9 @@ async def completions(endpoints: list[Endpoint], folder: Path) -> None:
     async def quiet(_: int, __: int, ___: LoadLevel) -> None:
         pass
 
-    alone, through = await interleaved(
-        endpoints, prompts, level, output_tokens=8, rounds=ROUNDS, rows=folder / "rows", on_round=quiet
-    )
+    async with connected(120) as session:
+        sides = [(endpoint, BuiltIn(Client(session, endpoint, prompts, 8))) for endpoint in endpoints]
+        alone, through = await interleaved(sides, level, rounds=ROUNDS, rows=folder / "rows", on_round=quiet)
     rates = [[round_.throughput_rps.value for round_ in rounds] for rounds in (alone, through)]
     ratio = paired_ratio(rates[0], rates[1], "gateway")
     print(f"{ROUNDS} rounds of {level.requests} completions, 32 tokens in, 8 out, 4 open requests, one engine thread:")

@@ -27,9 +27,9 @@ from schemas.plan import Strategy
 from schemas.scaling import Load, ScalingDecision, ScalingRule, ScalingState
 
 STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=2, context=256)
-RULE = ScalingRule(slots=2, most=2, ready_s=3, up_cooldown_s=5, down_hold_s=20, trend_s=10)
-CALM_RPS, HIGH_RPS, SPIKE = 1.2, 0.8, 10
-BEFORE_S, DURING_S, AFTER_S = 25.0, 25.0, 60.0
+RULE = ScalingRule(slots=2, most=2, target=0.9, ready_s=3, up_cooldown_s=5, down_hold_s=15, trend_s=10)
+CALM_RPS, HIGH_RPS, SPIKE = 0.8, 0.5, 10
+BEFORE_S, DURING_S, AFTER_S = 20.0, 20.0, 40.0
 PROMPTS = [f"Chapter {number}. It was a calm day at sea, and the ships lay still" for number in range(200)]
 
 

@@ -25,6 +25,8 @@ app = typer.Typer(
 
 toolchains = typer.Typer(no_args_is_help=True, help="Environments of their own for heavy tools.")
 app.add_typer(toolchains, name="toolchain")
+deployments = typer.Typer(no_args_is_help=True, help="What is in production on this machine.")
+app.add_typer(deployments, name="deployment")
 
 Names = Annotated[list[str], typer.Argument(help="Names, as `inferwright toolchain list` shows them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -34,6 +36,7 @@ Nats = Annotated[
     str, typer.Option(envvar="INFERWRIGHT_NATS_URLS", help="URLs of the NATS servers, separated by commas.")
 ]
 CommandFile = Annotated[Path, typer.Argument(help="A command as JSON; - reads standard input.", allow_dash=True)]
+Deployed = Annotated[str, typer.Argument(help="The deployment's name.")]
 RUNS = Path("runs")
 NATS = "nats://127.0.0.1:4222"
 
@@ -130,6 +133,35 @@ def predict(
 
     predicted, skipped = run_predict(source, target, quality=quality, silicon=silicon)
     typer.echo(f"{predicted} rows predicted, {skipped} skipped with their reasons, in {target}", err=True)
+
+
+@deployments.command("status")
+def deployment_status(runs: Runs = RUNS, json: Json = False) -> None:
+    """Say what is in production and how it does; needs no agent."""
+    from cli.deployments import status  # noqa: PLC0415
+
+    _run(status(runs, json=json))
+
+
+@deployments.command("take-down", epilog="Example: **inferwright deployment take-down demo**")
+def deployment_take_down(name: Deployed, runs: Runs = RUNS) -> None:
+    """End a deployment's gateway, engines and supervisor; its folder stays."""
+    from cli.deployments import take_down  # noqa: PLC0415
+
+    _run(take_down(name, runs))
+
+
+@deployments.command("autoscale", epilog="Example: **inferwright deployment autoscale demo --most 4**")
+def deployment_autoscale(
+    name: Deployed,
+    runs: Runs = RUNS,
+    fewest: Annotated[int, typer.Option(min=1, max=8, help="Replicas at the least.")] = 1,
+    most: Annotated[int, typer.Option(min=1, max=8, help="Replicas at the most.")] = 8,
+) -> None:
+    """Start and stop replicas as the load asks, until Ctrl-C."""
+    from cli.deployments import autoscale  # noqa: PLC0415
+
+    _run(autoscale(name, runs, fewest, most))
 
 
 @toolchains.command("list")

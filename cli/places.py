@@ -6,6 +6,7 @@ import psutil
 from pydantic import PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from executors.deploy.haproxy import GatewaySettings
 from executors.process import Limits
 from handlers.workshop import Effort, Workshop
 
@@ -27,6 +28,8 @@ class Places(BaseSettings):
     """URLs of OpenAI-compatible servers by the name of the model they serve, as JSON; their models may be judged."""
     job_memory_bytes: PositiveInt | None = None
     """Address space of each tool and engine that a job starts; this machine's memory where absent."""
+    gateway: GatewaySettings = GatewaySettings()
+    """Of deployments: INFERWRIGHT_GATEWAY__QUEUE_LIMIT, INFERWRIGHT_GATEWAY__KEYS (JSON) and so on."""
     effort: Effort = Effort()
     """How long jobs measure: INFERWRIGHT_EFFORT__REQUESTS, INFERWRIGHT_EFFORT__MAX_THREADS and so on."""
 
@@ -46,4 +49,5 @@ def workshop() -> Workshop:
         endpoints={name: url.rstrip("/") for name, url in places.endpoints.items()},
         limits=Limits(memory=places.job_memory_bytes or psutil.virtual_memory().total),
         effort=places.effort,
+        gateway=places.gateway,
     )

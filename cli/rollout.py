@@ -15,7 +15,6 @@ from cli.places import workshop
 from executors import models, texts, toolchain
 from executors.compress.gguf import quantize
 from executors.deploy.engines import Engines
-from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.site import Site
 from executors.worker import Workbench
@@ -70,7 +69,7 @@ async def run_rollout_demo(runs: Path) -> None:
         tools = toolchain.find("llamacpp", place.cache)
         home = Home.under(runs.absolute() / FOLDER, NAME)
         home.make()
-        site = Site(home, Engines(home, tools.python, place.limits), GatewaySettings())
+        site = Site(home, Engines(home, tools.python, place.limits), place.gateway)
         made = await _weights(place, tools, directory, board)
         try:
             outcomes = await Show(place, tools, site, directory, made, board).all()

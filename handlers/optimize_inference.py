@@ -3,6 +3,7 @@
 from executors.deploy import haproxy
 from executors.deploy.home import Home
 from executors.files import write_whole
+from executors.host import identity
 from handlers.context import JobContext
 from handlers.deployment.deploy import deploy, name_of
 from handlers.deployment.desk import FOLDER
@@ -20,6 +21,7 @@ from schemas.command import Mode, OptimizeInference, RespondFormat
 from schemas.findings import CostReport, PredictedPerformance
 from schemas.job import Outcome
 from schemas.plan import Plan
+from schemas.report import Report
 from schemas.status import JobState
 
 
@@ -50,8 +52,13 @@ async def work(command: OptimizeInference, job: JobContext, services: Services) 
     """All four phases as far as the mode goes; where weights or hardware are elsewhere, the plan and its hand-offs."""
     if not at_hand(command, services.workshop):
         return await _hand_over(command, job, services)
-    async with measuring(services.workshop):
-        report = await optimize(command, job, services)
+
+    async def run() -> Report:
+        async with measuring(services.workshop):
+            return await optimize(command, job, services)
+
+    # A rollout that goes on where an agent died must not wait until another job has measured.
+    report = await job.step(f"run-{identity()}", Report, run)
     if command.mode is Mode.DEPLOY:
         return await deploy(command, report, job, services)
     return Outcome(state=report.state, summary=report.sentence, status=final_status(report), label=report.hash)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from executors.deploy.haproxy import GatewaySettings
 from executors.process import NO_LIMITS, Limits
 from schemas.measurement import Generator
 
@@ -52,4 +53,6 @@ class Workshop:
     """Models served elsewhere that may be judged: URLs of OpenAI-compatible servers by the model's name there."""
     limits: Limits = NO_LIMITS
     """Of each tool and engine that a job starts."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    """Of what is put into production."""
     effort: Effort = field(default_factory=Effort)

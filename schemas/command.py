@@ -103,6 +103,17 @@ class Workload(Part):
     """Everything is queued at once and only the total time matters."""
 
 
+class VersusSpec(Part):
+    """Two releases side by side at fixed shares, until one is faster by enough, or neither is."""
+
+    share: Fraction = Field(default=0.5, gt=0, lt=1)
+    """Of the requests, to the new release; a session (`Acp-Session`) always meets the same one."""
+    min_effect: Fraction = Field(default=0.05, gt=0, lt=1)
+    """Relative difference of latency (geometric means) below which a difference does not matter."""
+    requests: int = Field(default=2000, ge=10, le=1_000_000)
+    """Of the new release, after which the comparison stops undecided."""
+
+
 class RolloutSpec(Part):
     """How a new release takes over. What a sender leaves out is as here."""
 
@@ -122,6 +133,8 @@ class RolloutSpec(Part):
     """How much slower than the old release the new one's p95 may be where no latency is asked for."""
     max_errors: Fraction = 0.01
     """Share of failed requests."""
+    compare: VersusSpec | None = None
+    """Compare instead of going by steps: the new release takes over only if it is faster."""
     judge_quality: bool = True
     """Whether live prompts are sampled and replayed against the baseline; they stay in the deployment's folder."""
     quality_tokens: int = Field(default=8192, ge=1024, le=1_000_000)

@@ -69,9 +69,7 @@ class Route(Record):
 
     stable: Slot
     share: float = Field(default=0.0, ge=0, le=1)
-    """Of the requests, to the place beside `stable`."""
-    sticky: bool = False
-    """Whether a session (`Acp-Session`) always meets the same release."""
+    """Of the requests, to the place beside `stable`; a session (`Acp-Session`) always meets the same release."""
 
 
 class DeploymentState(StrEnum):
@@ -162,6 +160,8 @@ class JudgedMetric(StrEnum):
     ERRORS = "errors"
     GOODPUT = "goodput"
     QUALITY = "quality"
+    EFFECT = "latency_effect"
+    """The new release's latency relative to the old one's: -0.1 is 10 % faster."""
 
 
 class Judgement(Record):
@@ -182,7 +182,7 @@ class Service(Record):
     release: str
     requests: NonNegativeInt
     failed: NonNegativeInt
-    latency: Percentiles | None
+    latency: Percentiles | None = None
 
 
 class RolloutStep(Record):
@@ -204,7 +204,7 @@ class ShadowRun(Record):
 
     requests: NonNegativeInt
     failed: NonNegativeInt
-    latency: Percentiles | None
+    latency: Percentiles | None = None
 
 
 class RolloutEnd(StrEnum):
@@ -223,9 +223,9 @@ class RolloutOutcome(Record):
     end: RolloutEnd
     sentence: str
     """The verdict in one sentence, with the safe state it ended in."""
-    old: str | None
-    """None where nothing was in production before."""
     new: str
+    old: str | None = None
+    """None where nothing was in production before."""
     steps: tuple[RolloutStep, ...] = ()
     shadow: ShadowRun | None = None
     latency_limit_ms: float | None = None

@@ -1,10 +1,11 @@
 """Commands to what is in production: look at it, take it back, scale it. They name a deployment and no more."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from schemas.command import DEPLOYMENT_NAME, Command
+from schemas.command import DEPLOYMENT_NAME, Command, Part
+from schemas.quantity import Usd
 
 DeploymentName = Field(pattern=DEPLOYMENT_NAME)
 
@@ -24,9 +25,33 @@ class RollbackDeployment(Command):
     deployment: str = DeploymentName
 
 
+class Autoscale(Part):
+    """Bounds within which replicas follow the load."""
+
+    fewest: int = Field(default=1, ge=1, le=8)
+    most: int = Field(default=8, ge=1, le=8)
+    budget_monthly: Usd | None = None
+    replica_monthly: Usd | None = None
+    """What one replica costs a month; with a budget it bounds their number."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.fewest > self.most:
+            raise ValueError("fewest must not exceed most")
+        return self
+
+
 class ScaleDeployment(Command):
-    """Run so many replicas of what serves."""
+    """Run so many replicas of what serves, or let their number follow the load from now on."""
 
     cmd: Literal["SCALE_DEPLOYMENT"]
     deployment: str = DeploymentName
-    replicas: int = Field(ge=1, le=8)
+    replicas: int | None = Field(default=None, ge=1, le=8)
+    """A fixed number; it ends autoscaling."""
+    autoscale: Autoscale | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.replicas is None) == (self.autoscale is None):
+            raise ValueError("give either replicas or autoscale")
+        return self

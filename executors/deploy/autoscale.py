@@ -48,7 +48,7 @@ class Autoscaler:
             await self.on_look(load, decision)
             now = self.site.known()
             if now.candidate is None and decision.replicas != len(now.stable.replicas):
-                await self.site.scale(now, decision.replicas)
+                await self.site.scale(decision.replicas)
 
     async def _look(self, served_before: int, elapsed_s: float) -> tuple[Load, int]:
         now = await self.site.gateway.backend(self.site.known().route.stable)

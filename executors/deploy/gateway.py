@@ -78,7 +78,7 @@ class Gateway:
         for name, address, at_once, used in haproxy.servers(release, slot):
             server = f"{slot}/{name}"
             if not used:
-                if not states[name].startswith("MAINT"):
+                if states[name] != "MAINT":
                     await self.runtime.order(f"set server {server} state maint")
                 continue
             host, port = address.split(":")

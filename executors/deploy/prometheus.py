@@ -4,6 +4,7 @@ import shutil
 
 import orjson
 
+from executors.deploy import monitoring
 from executors.deploy.home import Home
 from executors.deploy.supervisor import Program
 from executors.files import write_whole
@@ -14,6 +15,7 @@ KEEP = "15d"
 CONFIG = """\
 global:
   scrape_interval: 5s
+rule_files: ["{home}/rules.yml"]
 scrape_configs:
   - job_name: inferwright
     file_sd_configs:
@@ -30,6 +32,7 @@ def installed() -> bool:
 def program(home: Home, port: int) -> Program:
     """Prometheus on loopback, its data in the deployment's folder."""
     write_whole(home.path / "prometheus.yml", CONFIG.format(home=home.path))
+    monitoring.write(home.path)
     argv = (
         str(shutil.which(PROGRAM)),
         f"--config.file={home.path}/prometheus.yml",
@@ -42,14 +45,12 @@ def program(home: Home, port: int) -> Program:
 
 def write_targets(home: Home, deployment: Deployment) -> None:
     """What is to be scraped: the gateway, and each replica under its release's name."""
-    named = {"deployment": deployment.name}
-    groups = [{"targets": [f"127.0.0.1:{deployment.metrics_port}"], "labels": named | {"part": "gateway"}}]
+    groups = [{"targets": [f"127.0.0.1:{deployment.metrics_port}"], "labels": {"gateway": deployment.name}}]
     groups += [
         {
-            "targets": [f"127.0.0.1:{replica.port}"],
-            "labels": named | {"part": "engine", "release": f"v{release.number}", "replica": replica.name},
+            "targets": [f"127.0.0.1:{replica.port}" for replica in release.replicas],
+            "labels": {"deployment": deployment.name, "strategy": f"v{release.number}"},
         }
         for release in deployment.releases
-        for replica in release.replicas
     ]
     write_whole(home.path / "targets.json", orjson.dumps(groups).decode())

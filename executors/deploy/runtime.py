@@ -19,7 +19,7 @@ class ServerNow(Record):
     slot: str
     name: str
     state: str
-    """UP, DOWN, MAINT, DRAIN, with HAProxy's additions."""
+    """UP, DOWN, MAINT or DRAIN; how near to another is left out."""
     queued: NonNegativeInt
     open_requests: NonNegativeInt
     served: NonNegativeInt
@@ -37,7 +37,7 @@ class BackendNow(Record):
     @property
     def up(self) -> int:
         """Servers that take requests."""
-        return sum(server.state.startswith("UP") for server in self.servers)
+        return sum(server.state == "UP" for server in self.servers)
 
 
 class Runtime:
@@ -112,7 +112,7 @@ def _server(row: dict[str, str]) -> ServerNow:
     return ServerNow(
         slot=row["pxname"],
         name=row["svname"],
-        state=row["status"],
+        state=row["status"].split()[0],
         queued=int(row["qcur"] or 0),
         open_requests=int(row["scur"] or 0),
         served=int(row["stot"] or 0),

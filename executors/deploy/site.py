@@ -6,6 +6,7 @@ a safe state at all times, and each move may be made again.
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from executors.deploy.gateway import Gateway
 from executors.deploy.haproxy import PROGRAM, GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.supervisor import Supervisor
+from executors.files import locked
 from schemas.deployment import Deployment, DeploymentState, Release, Replica, Route, Slot
 from schemas.error import AgentError, ErrorCode
 from schemas.measurement import GateDecision
@@ -73,7 +75,10 @@ class Site:
         gate: GateDecision | None = None,
         job: str = "",
     ) -> Release:
-        """A new release for the place that is free, with its weights taken into the deployment's folder."""
+        """A new release for the place that is free, with its weights taken into the deployment's folder.
+
+        It has as many replicas as the release that it is to replace.
+        """
         slot = before.route.stable.other if before else Slot.BLUE
         return Release(
             number=before.numbered + 1 if before else 1,
@@ -81,7 +86,7 @@ class Site:
             strategy=strategy,
             weights=self.home.adopt(weights),
             reference=self.home.adopt(reference),
-            replicas=replicas(slot, strategy.replicas),
+            replicas=replicas(slot, max(strategy.replicas, len(before.stable.replicas) if before else 1)),
             gate=gate,
             job=job,
         )
@@ -115,43 +120,49 @@ class Site:
         prometheus.write_targets(self.home, deployment)
         return self.home.save(deployment)
 
+    def both(self, before: Deployment, release: Release, state: DeploymentState) -> Deployment:
+        """The record while `release` runs beside the stable one, with the replicas that this one has by now."""
+        known = self.home.load() or before
+        numbered = {item.number: item for item in known.releases}
+        stable = numbered.get(before.stable.number, before.stable)
+        more = {"state": state, "releases": (stable, release), "numbered": release.number}
+        return before.model_copy(update=more)
+
     async def add(self, before: Deployment, release: Release, state: DeploymentState) -> Deployment:
         """Start a release beside the stable one; it gets no request yet. One that runs already is left alone."""
-        now = self.keep(
-            before.model_copy(update={"state": state, "releases": (before.stable, release), "numbered": release.number})
-        )
-        await self.gateway.write(now)
-        running = await Supervisor(self.home).running()
-        lacking = [replica for replica in release.replicas if replica.name not in running]
-        await self.engines.start(release, lacking)
-        await self.gateway.place(release.slot, release)
-        await self.gateway.until_up(release.slot, len(release.replicas))
-        return now
+        async with self._alone():
+            now = self.keep(self.both(before, release, state))
+            await self.gateway.write(now)
+            running = await Supervisor(self.home).running()
+            lacking = [replica for replica in release.replicas if replica.name not in running]
+            await self.engines.start(release, lacking)
+            await self.gateway.place(release.slot, release)
+            await self.gateway.until_up(release.slot, len(release.replicas))
+            return now
 
     async def settle(self, now: Deployment, winner: Slot) -> tuple[Deployment, Left]:
         """Give every request to one release, let the other finish what it has, and stop it."""
         began = time.monotonic()
-        await self.gateway.send(Route(stable=winner))
+        await self.gateway.send(Route(stable=winner))  # before anything that could make it wait
         back_s = time.monotonic() - began
-        kept = now.in_slot(winner)
-        settled = self.keep(
-            now.model_copy(
-                update={
-                    "state": DeploymentState.LIVE,
-                    "route": Route(stable=winner),
-                    "releases": (kept,),
-                    "previous": now.stable if winner is not now.route.stable else now.previous,
-                }
-            )
-        )
-        await self.gateway.write(settled)
-        began = time.monotonic()
-        await self.gateway.drain(winner.other, DRAIN_S)
-        left = Left(back_s, time.monotonic() - began)
-        await self.clear(winner.other)
-        rest = (kept, settled.previous) if settled.previous else (kept,)
-        self.home.forget(path for release in rest for path in (release.weights, release.reference))
-        return settled, left
+        async with self._alone():
+            kept = now.in_slot(winner)
+            previous = now.stable if winner is not now.route.stable else now.previous
+            more = {
+                "state": DeploymentState.LIVE,
+                "route": Route(stable=winner),
+                "releases": (kept,),
+                "previous": previous,
+            }
+            settled = self.keep(now.model_copy(update=more))
+            await self.gateway.write(settled)
+            began = time.monotonic()
+            await self.gateway.drain(winner.other, DRAIN_S)
+            left = Left(back_s, time.monotonic() - began)
+            await self.clear(winner.other)
+            used = (kept, previous) if previous else (kept,)
+            self.home.forget(path for release in used for path in (release.weights, release.reference))
+            return settled, left
 
     async def clear(self, slot: Slot) -> None:
         """Close a place and stop what runs in it."""
@@ -159,22 +170,35 @@ class Site:
         running = await Supervisor(self.home).running()
         await self.engines.stop(name for name in running if name.startswith(f"{slot}-"))
 
-    async def scale(self, now: Deployment, count: int) -> Deployment:
-        """Run `count` replicas of the stable release; those that leave finish their requests first."""
-        release = now.stable
-        if count > len(release.replicas):
-            more = replicas(release.slot, count - len(release.replicas), release.replicas)
-            grown = _with(now, (*release.replicas, *more))
-            await self.engines.start(release, more)
-            await self._changed(grown)
-            await self.gateway.until_up(release.slot, count)
-            return grown
-        stay, leave = release.replicas[:count], release.replicas[count:]
-        await self.gateway.free(release.slot, [replica.name for replica in leave], DRAIN_S)
-        shrunk = _with(now, stay)
-        await self._changed(shrunk)
-        await self.engines.stop(replica.name for replica in leave)
-        return shrunk
+    async def scale(self, count: int) -> Deployment:
+        """Run `count` replicas of the stable release; those that leave finish their requests first.
+
+        Raises:
+            AgentError: `unsupported` while another release is on trial; `engine_failed`.
+        """
+        async with self._alone():
+            now = self.known()
+            if now.candidate is not None:
+                detail = f"{now.name} is {now.state.value.replace('_', ' ')}: scale it when that has ended"
+                raise AgentError(ErrorCode.UNSUPPORTED, detail)
+            release = now.stable
+            if count > len(release.replicas):
+                more = replicas(release.slot, count - len(release.replicas), release.replicas)
+                grown = _with(now, (*release.replicas, *more))
+                await self.engines.start(release, more)
+                await self._changed(grown)
+                await self.gateway.until_up(release.slot, count)
+                return grown
+            stay, leave = release.replicas[:count], release.replicas[count:]
+            await self.gateway.free(release.slot, [replica.name for replica in leave], DRAIN_S)
+            shrunk = _with(now, stay)
+            await self._changed(shrunk)
+            await self.engines.stop(replica.name for replica in leave)
+            return shrunk
+
+    def _alone(self) -> AbstractAsyncContextManager[None]:
+        """The body while no other process changes what runs: an autoscaler and an agent may both want to."""
+        return locked(self.home.path / "changing.lock", lambda: None)
 
     async def _changed(self, now: Deployment) -> None:
         self.keep(now)

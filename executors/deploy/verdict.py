@@ -13,6 +13,7 @@ import numpy as np
 
 from executors.measure.gate import boundary, confidence_sequence
 from schemas.base import Record
+from schemas.command import VersusSpec
 from schemas.deployment import JudgedMetric, Judgement, RequestSeen
 from schemas.evidence import Estimate, Evidence
 from schemas.measurement import GateVerdict
@@ -60,6 +61,38 @@ def interval(samples: Sequence[float], limit: float, confidence: float, tuned: i
     deviation = max(found.deviation, math.sqrt(limit * (1 - limit)))
     half = deviation * boundary(values.size, 1 - confidence, tuned)
     return found.mean, max(0.0, found.mean - half), min(1.0, found.mean + half)
+
+
+def effect(
+    old: Sequence[RequestSeen], new: Sequence[RequestSeen], spec: VersusSpec, limits: Limits
+) -> Judgement | None:
+    """The relative difference of latency, geometric means, by a sequence for each release; None before the first look.
+
+    `passed` is faster by more than the smallest effect that matters, `failed` that it is not: slower, or no difference.
+    """
+    logs = [np.log([max(row.total_ms, 1.0) for row in rows if not row.failed]) for rows in (old, new)]
+    if min(log.size for log in logs) < FIRST_LOOK:
+        return None
+    alpha = (1 - limits.confidence) / len(logs)
+    before, after = (confidence_sequence(log, alpha, limits.tuned, np.arange(log.size)) for log in logs)
+    value = math.expm1(after.mean - before.mean)
+    low, high = math.expm1(after.low - before.high), math.expm1(after.high - before.low)
+    verdict, words = GateVerdict.UNDECIDED, "undecided"
+    if high <= -spec.min_effect:
+        verdict, words = GateVerdict.PASSED, "faster"
+    elif low >= -spec.min_effect:
+        verdict = GateVerdict.FAILED
+        words = "slower" if low > 0 else "not faster by enough to matter"
+    said = f"latency {value:+.1%} against the old release ({limits.confidence:.0%} interval {low:+.1%} to {high:+.1%})"
+    source = f"gateway, n={logs[0].size} and {logs[1].size}"
+    return Judgement(
+        metric=JudgedMetric.EFFECT,
+        verdict=verdict,
+        measured=Estimate(value=value, low=low, high=high, unit="relative", evidence=Evidence.MEASURED, source=source),
+        limit=-spec.min_effect,
+        samples=int(logs[1].size),
+        sentence=f"{said}: {words}, where {spec.min_effect:.1%} matter",
+    )
 
 
 def breach(judgements: Sequence[Judgement]) -> Judgement | None:

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from executors import toolchain
 from executors.deploy.engines import Engines
-from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.site import Site
 from executors.host import identity
@@ -84,4 +83,4 @@ def site_of(name: str, services: Services) -> Site:
     """
     home = Home.under(deployments(services), name)
     tools = toolchain.find("llamacpp", services.workshop.cache)
-    return Site(home, Engines(home, tools.python, services.workshop.limits), GatewaySettings())
+    return Site(home, Engines(home, tools.python, services.workshop.limits), services.workshop.gateway)

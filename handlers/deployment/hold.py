@@ -82,26 +82,41 @@ class Hold:
     def _new(self) -> list[RequestSeen]:
         return [row for row in self._rows if row.slot == self.now.route.stable.other]
 
+    @property
+    def _old(self) -> list[RequestSeen]:
+        return [row for row in self._rows if row.slot == self.now.route.stable]
+
     def _judged(self, judging: "asyncio.Task[Judgement] | None") -> tuple[Judgement, ...]:
         found = verdict.judge(self._new, self.limits)
+        versus = self.desk.spec.compare
+        effect = verdict.effect(self._old, self._new, versus, self.limits) if versus else None
+        found = (*found, effect) if effect else found
         return (*found, judging.result()) if judging and judging.done() else found
 
     def _ended(self, judgements: Sequence[Judgement], elapsed: float) -> tuple[bool, str] | None:
         """Whether the step passed, and why; None while it is held."""
-        bad = verdict.breach(judgements)
-        if bad is not None:
-            return False, bad.sentence
-        judged = [item for item in judgements if item.metric is JudgedMetric.QUALITY]
-        if judged and judged[0].verdict is not GateVerdict.PASSED:
-            return False, judged[0].sentence
-        if (self.desk.site.home.path / TAKE_BACK).exists():
-            return False, "an operator took it back"
         waiting = self._waiting(judgements)
-        if not waiting:
-            return True, "; ".join(item.sentence for item in judgements)
-        if elapsed > self.desk.spec.hold_limit_s:
-            return False, f"undecided after {elapsed:.0f} s, and undecided does not pass: {waiting}"
-        return None
+        against = self._against(judgements, elapsed, waiting)
+        if against:
+            return False, against
+        return None if waiting else (True, "; ".join(item.sentence for item in judgements))
+
+    def _against(self, judgements: Sequence[Judgement], elapsed: float, waiting: str) -> str:
+        """Why the step is given up, empty where it is not. Undecided quality never passes."""
+        settled = [
+            item
+            for item in judgements
+            if item.verdict is GateVerdict.FAILED
+            or (item.metric is JudgedMetric.QUALITY and item.verdict is GateVerdict.UNDECIDED)
+        ]
+        if settled:
+            return settled[0].sentence
+        if (self.desk.site.home.path / TAKE_BACK).exists():
+            return "an operator took it back"
+        versus, seen = self.desk.spec.compare, len(self._new)
+        over = elapsed > self.desk.spec.hold_limit_s or (versus is not None and seen >= versus.requests)
+        stop = f"undecided after {elapsed:.0f} s and {seen} requests, and undecided does not pass: {waiting}"
+        return stop if over and waiting else ""
 
     def _waiting(self, judgements: Sequence[Judgement]) -> str:
         """What the step still waits for, empty where it may go on."""
@@ -110,16 +125,17 @@ class Hold:
             return f"{seen} of {wanted} requests seen"
         if self.quality and not any(item.metric is JudgedMetric.QUALITY for item in judgements):
             return f"quality is not judged yet, with {self.quality.prompts.count} live prompts"
+        compared = [item for item in judgements if item.metric is JudgedMetric.EFFECT]
+        if self.desk.spec.compare and not (compared and compared[0].verdict is GateVerdict.PASSED):
+            return compared[0].sentence if compared else "too few requests to compare"
         return "; ".join(item.sentence for item in judgements if item.measured.value > item.limit)
 
     def _step(self, judgements: tuple[Judgement, ...], elapsed: float, ended: tuple[bool, str]) -> RolloutStep:
-        stable = self.now.route.stable
-        old = [row for row in self._rows if row.slot == stable]
-        candidate = self.now.in_slot(stable.other)
+        candidate = self.now.in_slot(self.now.route.stable.other)
         return RolloutStep(
             share=self.share,
             seconds=elapsed,
-            old=service(old, self.now.stable.label),
+            old=service(self._old, self.now.stable.label),
             new=service(self._new, candidate.label),
             judgements=judgements,
             quality=self.quality.decision if self.quality else None,

@@ -35,7 +35,7 @@ async def look(site: Site, now: Deployment) -> DeploymentReport:
         for release in now.releases
         for replica in release.replicas
     ]
-    up = sum(replica.state.startswith("UP") for replica in replicas)
+    up = sum(replica.state == "UP" for replica in replicas)
     what = now.stable.label if now.candidate is None else f"{now.stable.label}, on trial {now.candidate.label}"
     return DeploymentReport(
         deployment=now,

@@ -112,7 +112,7 @@ async def _next(desk: Desk, begun: Begun, before: Deployment, *, resumed: bool) 
         words = "supervisor and engines had to be started again" if woken else "engines and gateway were still running"
         await desk.say(f"another agent began this rollout and is gone; {words}", 0.8)
     course = await desk.step("course", Course, lambda: _course(desk, begun, before))
-    now = _as_begun(before, begun)
+    now = site.both(before, begun.release, DeploymentState.ROLLING_OUT)
     winner = begun.release.slot if course.passed else before.route.stable
     settled, left = await site.settle(now, winner)
     outcome = _outcome(desk, begun, before, course, left).model_copy(update={"resumed": resumed})
@@ -124,7 +124,8 @@ async def _next(desk: Desk, begun: Begun, before: Deployment, *, resumed: bool) 
 async def _course(desk: Desk, begun: Begun, before: Deployment) -> Course:
     """The steps, up to the last one or the first that did not pass; trouble of any kind is a reason to go back."""
     try:
-        return await _held(desk, begun, await desk.site.add(before, begun.release, DeploymentState.ROLLING_OUT))
+        state = DeploymentState.COMPARING if desk.spec.compare else DeploymentState.ROLLING_OUT
+        return await _held(desk, begun, await desk.site.add(before, begun.release, state))
     except asyncio.CancelledError:
         await asyncio.shield(_abandon(desk, begun, before))
         raise
@@ -145,8 +146,9 @@ async def _held(desk: Desk, begun: Begun, now: Deployment) -> Course:
     if seen and seen.failed > spec.max_errors * seen.requests:
         return course.model_copy(update={"trouble": f"{seen.failed} of {seen.requests} shadow requests failed"})
     quality = LiveQuality(desk, begun.release, LivePrompts(spec.quality_tokens)) if spec.judge_quality else None
-    for number, share in enumerate(spec.steps):
-        progress = 0.8 + 0.18 * number / len(spec.steps)
+    shares = (spec.compare.share,) if spec.compare else spec.steps
+    for number, share in enumerate(shares):
+        progress = 0.8 + 0.18 * number / len(shares)
         hold = Hold(desk, now, limits, share, progress, quality if number == 0 else None)
         await desk.say(f"{share:.0%} of the requests to {begun.release.label}", progress)
         done = await desk.step(f"step-{number}", RolloutStep, hold.run)
@@ -159,18 +161,8 @@ async def _held(desk: Desk, begun: Begun, now: Deployment) -> Course:
 async def _abandon(desk: Desk, begun: Begun, before: Deployment) -> None:
     """Nobody will watch the new release from now on: everybody gets the old one."""
     with contextlib.suppress(AgentError):  # a gateway that is gone comes back in the safe state by itself
-        await desk.site.settle(_as_begun(before, begun), before.route.stable)
-
-
-def _as_begun(before: Deployment, begun: Begun) -> Deployment:
-    """The record while both releases run."""
-    return before.model_copy(
-        update={
-            "state": DeploymentState.ROLLING_OUT,
-            "releases": (before.stable, begun.release),
-            "numbered": begun.release.number,
-        }
-    )
+        now = desk.site.both(before, begun.release, DeploymentState.ROLLING_OUT)
+        await desk.site.settle(now, before.route.stable)
 
 
 def _outcome(desk: Desk, begun: Begun, before: Deployment, course: Course, left: Left) -> RolloutOutcome:

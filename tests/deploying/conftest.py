@@ -14,9 +14,6 @@ from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.site import Site
 from executors.toolchain import Toolchain
-from schemas.plan import Strategy
-
-STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=2, context=512)
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:

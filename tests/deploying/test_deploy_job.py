@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 from conftest import CACHE
+from deploying.doubles import STRATEGY
 
 from cli.crowd import Crowd, prompts
 from cli.send import Sent, Watch, send
@@ -23,7 +24,6 @@ from schemas.deployment import DeploymentList, DeploymentState, RolloutEnd, Roll
 from schemas.error import AgentError
 from schemas.plan import StepKind
 from schemas.status import InferenceStatus
-from tests.deploying.conftest import STRATEGY
 
 ROOT = Path(__file__).parents[2]
 COMMAND: dict[str, object] = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CACHE
+from deploying.doubles import STRATEGY
 
 from cli.crowd import Crowd
 from cli.errand import Errand
@@ -21,7 +22,6 @@ from handlers.workshop import Workshop
 from schemas.command import RolloutSpec
 from schemas.deployment import Deployment, Release, RolloutEnd, RolloutOutcome
 from schemas.status import InferenceStatus
-from tests.deploying.conftest import STRATEGY
 
 pytestmark = [pytest.mark.real]
 SPEC = RolloutSpec(

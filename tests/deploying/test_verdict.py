@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.deploy.verdict import FIRST_LOOK, SLOW, Limits, breach, interval, judge
+from executors.deploy.verdict import FIRST_LOOK, SLOW, Limits, breach, effect, interval, judge
+from schemas.command import VersusSpec
 from schemas.deployment import JudgedMetric, RequestSeen
 from schemas.measurement import GateVerdict
 
@@ -40,6 +41,24 @@ def test_failures_are_the_services_own() -> None:
     failed = [seen(1, 500), seen(1, 429), seen(1, 200, "SD"), seen(1, -1, "sH")]
     fine = [seen(1, 200), seen(1, 400), seen(1, 200, "CD")]
     assert [row.failed for row in (*failed, *fine)] == [True] * 4 + [False] * 3
+
+
+def test_a_comparison_tells_faster_from_no_difference_and_from_too_little() -> None:
+    """A fifth faster is faster, the same is not, and ten requests decide nothing; the interval is in the sentence."""
+    random = np.random.default_rng(3)
+    spec = VersusSpec(min_effect=0.05)
+
+    def arm(ms: float, count: int) -> list[RequestSeen]:
+        return [seen(ms * float(noise)) for noise in random.lognormal(0, 0.2, count)]
+
+    found = [
+        effect(arm(200, count), arm(ms, count), spec, LIMITS) for ms, count in ((150, 1000), (200, 1000), (150, 8))
+    ]
+    assert [item.verdict for item in found if item] == [GateVerdict.PASSED, GateVerdict.FAILED, GateVerdict.UNDECIDED]
+    assert found[0]
+    assert -0.3 < found[0].measured.low < -0.25 < found[0].measured.high < -0.2
+    assert "faster, where 5.0% matter" in found[0].sentence
+    assert effect(arm(200, 3), arm(200, 3), spec, LIMITS) is None
 
 
 @given(share=st.floats(0.0, 1.0), count=st.integers(2, 200))
