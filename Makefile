@@ -50,14 +50,15 @@ bench: install
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/planning.py
 
-# Several minutes and about 9 GB, once: the environments of the methods in executors/compress/methods.toml.
+# Several minutes and about 13 GB, once: the environments of the methods in executors/compress/methods.toml, tasks, a load generator, a profiler.
 toolchains: install
-	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround
+	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround lm-eval guidellm pyspy
 
-# Every method on the real model, about an hour on two cores; goes on where an ended run stopped.
+# The heavy toolchains' own tests, then every method on the real model with small settings, two beside each other.
+# `make test-toolchains METHODS="gptq-w4a16 Q4_0"` runs only those; rows of unchanged code, pins and settings are kept.
 test-toolchains: toolchains
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/toolchains
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py $(METHODS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/toolchains --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py --quick --jobs 2 $(METHODS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

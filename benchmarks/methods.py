@@ -1,26 +1,32 @@
 """Runs methods of `executors/compress` on the real model and prints a table: seconds, size, losses, verdict, words.
 
-Usage: methods.py [--write] [NAME ...]. Each method makes its artifact with small settings, its engine loads it and
+Usage: methods.py [--quick] [--jobs N] [--write] [NAME ...]. Each method makes its artifact, its engine loads it and
 writes a few words, and the quality gate judges it against the float16 form that the shipped weights were dequantised
-to. Rows are kept, so that a run that was ended goes on; a row is made again when it is named. `--write` puts the table
-into docs/methods.md. The exit status is 1 where a method failed, wrote no words, or the gate told nothing apart.
+to; each row says with which settings. `--quick` is what CI runs: short calibration, few steps, an early gate.
+`--jobs` run beside each other, one engine thread each. A row is kept and used again only while code, pins, texts and
+settings are the same; it is made again when it is named. `--write` puts rows into docs/methods.md, each with its date.
+The exit status is 1 where a method failed, wrote no words, or the gate judged one of `MUST` otherwise.
 """
 
+import argparse
 import asyncio
 import datetime as dt
+import hashlib
 import os
 import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from executors import texts, toolchain
 from executors.compress.compress import Effort, compress
-from executors.compress.gguf import quantize
-from executors.compress.methods import Form, Method, methods
+from executors.compress.gguf import MIXED, PROMPT, compute_importance, quantize, recipe
+from executors.compress.methods import Form, Method, method, methods
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
 from executors.texts import Texts
@@ -32,19 +38,49 @@ from schemas.measurement import GateDecision, GateVerdict
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "methods.md"
-MARK = "<!-- table -->"
+MARK, QUICK_MARK = "<!-- table -->", "<!-- quick table -->"
 CACHE = Path(os.environ.get("INFERWRIGHT_CACHE", "~/.cache/inferwright")).expanduser()
 WORK = CACHE / "methods"
-GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K", "IQ4_NL")
+GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q4_0+imatrix", "Q4_0+mix", "Q3_K_M", "Q2_K", "IQ4_NL")
+GROUPS = ("gptqmodel-4bit-g32", "gptqmodel-8bit-g32", "openvino-int4-g32")
 BASES = ("safetensors",)
-RULE = GateRule(limit=0.02, max_tokens=8192)
-EFFORT = Effort(samples=16, tokens=256, steps=60)
+CODE = ("executors/compress", "executors/measure", "executors/workers", "executors/texts.py")
+"""What a kept row depends on besides its toolchain and settings."""
+IMPORTANCE_TOKENS = 2048
 FEW_WORDS = 3
+MUST = {
+    "Q8_0": GateVerdict.PASSED,
+    "gptqmodel-8bit": GateVerdict.PASSED,
+    "Q2_K": GateVerdict.FAILED,
+    "sparse-2-4": GateVerdict.FAILED,
+}
+"""What a gate of 2 % has to say of methods that are clear cases."""
+
+
+class Settings(NamedTuple):
+    """How much a run spends on a method."""
+
+    effort: Effort
+    rule: GateRule
+
+    def __str__(self) -> str:
+        effort, rule = self.effort, self.rule
+        return f"{effort.samples}x{effort.tokens}, {effort.steps} steps, gate {rule.max_tokens:,}"
+
+
+FULL = Settings(Effort(samples=16, tokens=256, steps=60), GateRule(limit=0.02, max_tokens=8192))
+QUICK = Settings(Effort(samples=8, tokens=128, steps=12), GateRule(limit=0.02, max_tokens=1536))
+SLOW = {"awq-w4a16": 3, "autoround-w4a16": 4}
+"""Steps of a quick run of methods whose every step costs many seconds."""
 
 
 class Row(Record):
-    """One method's line, and what its artifact and the gate said."""
+    """One method's line: what its artifact and the gate said, when, and with which settings."""
 
+    name: str
+    key: str
+    date: str
+    settings: str
     artifact: Artifact
     decision: GateDecision
     judged_s: float
@@ -52,7 +88,7 @@ class Row(Record):
     def __str__(self) -> str:
         made, quality = self.artifact, self.decision.quality
         cells = (
-            f"`{made.method if made.method != 'gguf' else made.weight_format}`",
+            f"`{self.name}`",
             f"{made.seconds:.0f}",
             f"{made.output.bytes / 1e6:.0f}",
             f"{made.peak_bytes / 1e6:,.0f}" if made.peak_bytes else "-",
@@ -64,12 +100,14 @@ class Row(Record):
             self.decision.verdict.value,
             made.engine or "llama.cpp",
             " ".join(made.sample.split())[:60].replace("|", "/"),
+            self.settings,
+            self.date,
         )
         return "| " + " | ".join(cells) + " |"
 
 
 COLUMNS = ("method", "tool s", "MB", "peak MB", "perplexity", "95 % interval", "KL", "top-1", "tokens", "at 2 %")
-COLUMNS += ("engine", "its words")
+COLUMNS += ("engine", "its words", "settings", "date")
 HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
@@ -79,35 +117,86 @@ def bench_of(name: str, log: str) -> Workbench:
 
 
 async def baseline(halves: Texts) -> None:
-    """The two forms that candidates are judged against: a folder and a GGUF, both in float16."""
+    """The two forms that candidates are judged against, a folder and a GGUF, both in float16; an importance matrix."""
     (shipped,) = toolchain.find("smollm2", CACHE).files
     if not (WORK / "F16.gguf.json").exists():
         await quantize(shipped, "F16", WORK / "F16.gguf", importance=None, bench=bench_of("llamacpp", "F16"))
+    if not (WORK / "importance.npz.json").exists():
+        bench = bench_of("llamacpp", "importance")
+        told = {"text": halves.calibration, "tokens": IMPORTANCE_TOKENS, "bench": bench}
+        await compute_importance(WORK / "F16.gguf", WORK / "importance.npz", **told)
     if not (WORK / "safetensors.json").exists():
         bench = bench_of("transformers", "safetensors")
         await compress("safetensors", shipped, WORK / "safetensors", calibration=halves.calibration, bench=bench)
 
 
-async def run(method: Method, halves: Texts) -> Row:
-    """Make, load, judge."""
-    whole = method.output is Form.GGUF
-    base = WORK / ("F16.gguf" if whole else "safetensors")
-    target = WORK / (f"{method.name}.gguf" if whole else method.name)
-    bench = bench_of(method.toolchain, method.name)
-    made = await compress(method.name, base, target, calibration=halves.calibration, bench=bench, effort=EFFORT)
+def chosen_of(name: str) -> Method:
+    """The method behind a name of the table."""
+    return method(recipe(name).weight_format if "+" in name else name)
+
+
+async def make(name: str, target: Path, halves: Texts, effort: Effort, bench: Workbench) -> Artifact:
+    """The artifact of one method."""
+    if chosen_of(name).output is Form.GGUF:
+        wanted = recipe(name)
+        matrix = WORK / "importance.npz" if wanted.importance_matrix else None
+        types = MIXED if wanted.mixed else {}
+        source = WORK / "F16.gguf"
+        return await quantize(source, wanted.weight_format, target, importance=matrix, bench=bench, overrides=types)
+    return await compress(
+        name, WORK / "safetensors", target, calibration=halves.calibration, bench=bench, effort=effort
+    )
+
+
+async def run(name: str, halves: Texts, settings: Settings) -> Row:
+    """Make, load, judge; what was made is deleted again."""
+    chosen = chosen_of(name)
+    whole = chosen.output is Form.GGUF
+    target = WORK / (f"{name}.gguf" if whole else name)
+    bench = bench_of(chosen.toolchain, name)
+    made = await make(name, target, halves, settings.effort, bench)
     start = time.monotonic()
     decision = await judge(
-        base, target, text=halves.evaluation, rule=RULE, cache=CACHE / "scores", bench=bench, engine=method.engine
+        WORK / ("F16.gguf" if whole else "safetensors"),
+        target,
+        text=halves.evaluation,
+        rule=settings.rule,
+        cache=CACHE / "scores",
+        bench=bench,
+        engine=chosen.engine,
     )
-    return Row(artifact=made, decision=decision, judged_s=time.monotonic() - start)
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    return Row(
+        name=name,
+        key=key_of(name, halves, settings),
+        date=str(dt.datetime.now(tz=dt.UTC).date()),
+        settings=str(settings),
+        artifact=made,
+        decision=decision,
+        judged_s=time.monotonic() - start,
+    )
 
 
-def kept(name: str) -> Row | None:
-    """The row of an earlier run."""
+def key_of(name: str, halves: Texts, settings: Settings) -> str:
+    """What a row depends on, as one digest."""
+    seen = hashlib.sha256(repr((name, settings, halves.calibration.sha256, halves.evaluation.sha256)).encode())
+    made = toolchain.find(chosen_of(name).toolchain, CACHE).stamp
+    seen.update(repr((made and made.digest, PROMPT, IMPORTANCE_TOKENS)).encode())
+    for part in CODE:
+        path = ROOT / part
+        for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
+            if file.suffix in {".py", ".toml"}:
+                seen.update(file.read_bytes())
+    return seen.hexdigest()
+
+
+def kept(name: str, key: str) -> Row | None:
+    """The row of an earlier run, where nothing that it depends on has changed."""
     try:
-        return Row.model_validate_json((WORK / f"{name}.row.json").read_bytes())
+        row = Row.model_validate_json((WORK / f"{name}.row.json").read_bytes())
     except (OSError, ValidationError):
         return None
+    return row if row.key == key else None
 
 
 def machine() -> str:
@@ -118,44 +207,78 @@ def machine() -> str:
     return f"{platform.machine()}, {model or 'unknown'}, {os.cpu_count()} cores, {wide}, no GPU used, one engine thread"
 
 
-def write(rows: list[Row]) -> None:
-    """Put the table into the page, below its mark."""
-    text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    today = dt.datetime.now(tz=dt.UTC).date()
-    table = "\n".join(map(str, rows))
-    PAGE.write_text(f"{text}{MARK}\n\nMeasured {today} on {machine()}.\n\n{HEAD}\n{table}\n", encoding="utf-8")
+def write(rows: list[Row], mark: str) -> None:
+    """Put rows into the page's table below its mark; those of other methods stay as they are, with their own dates."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(mark)
+    table, cut, after = rest.partition("\n<!--")
+    lines = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    lines |= {row.name: str(row) for row in rows}
+    body = "\n".join((HEAD, *lines.values()))
+    PAGE.write_text(f"{before}{mark}\n\nOn {machine()}.\n\n{body}\n{cut}{after}", encoding="utf-8")
+
+
+def settings_of(name: str, *, quick: bool) -> Settings:
+    """How much is spent on one method."""
+    if not quick:
+        return FULL
+    steps = SLOW.get(name, QUICK.effort.steps)
+    return QUICK._replace(effort=QUICK.effort.model_copy(update={"steps": steps}))
+
+
+def everything() -> list[str]:
+    """Every method that has a row."""
+    folders = [name for name, one in methods().items() if one.output is Form.FOLDER and name not in BASES]
+    return [*folders, *GROUPS, *GGUF]
+
+
+def wrong(row: Row) -> Iterator[str]:
+    """What speaks against a row."""
+    if len(row.artifact.sample.split()) < FEW_WORDS:
+        yield f"{row.name}: wrote hardly a word: {row.artifact.sample!r}"
+    if MUST.get(row.name, row.decision.verdict) is not row.decision.verdict:
+        yield f"{row.name}: {row.decision.sentence}"
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    told.add_argument("--quick", action="store_true")
+    told.add_argument("--jobs", type=int, default=1)
+    told.add_argument("--write", action="store_true")
+    told.add_argument("names", nargs="*")
+    return told.parse_args()
 
 
 async def main() -> int:
     """Run what is asked for, print the table."""
-    named = [word for word in sys.argv[1:] if not word.startswith("-")]
-    known = methods()
-    wanted = named or [*(name for name, one in known.items() if one.output is Form.FOLDER and name not in BASES), *GGUF]
+    told, start = arguments(), time.monotonic()
     WORK.mkdir(parents=True, exist_ok=True)
     halves = texts.find(CACHE)
     await baseline(halves)
-    rows, failures = [], []
-    print(HEAD)
-    for name in wanted:
-        row = None if named else kept(name)
-        try:
-            row = row or await run(known[name], halves)
-        except AgentError as error:
-            failures.append(f"{name}: {error.detail}")
-            continue
+    rows: list[Row] = []
+    failures: list[str] = []
+    turn = asyncio.Semaphore(told.jobs)
+    print(HEAD, flush=True)
+
+    async def one(name: str) -> None:
+        settings = settings_of(name, quick=told.quick)
+        async with turn:
+            row = None if told.names else kept(name, key_of(name, halves, settings))
+            try:
+                row = row or await run(name, halves, settings)
+            except AgentError as error:
+                failures.append(f"{name}: {error.detail}")
+                return
         (WORK / f"{name}.row.json").write_text(row.model_dump_json(indent=1), encoding="utf-8")
-        shutil.rmtree(WORK / name, ignore_errors=True)
-        (WORK / f"{name}.gguf").unlink(missing_ok=True)
         print(row, flush=True)
         rows.append(row)
-        if len(row.artifact.sample.split()) < FEW_WORDS:
-            failures.append(f"{name}: wrote hardly a word: {row.artifact.sample!r}")
-    verdicts = [row.decision.verdict for row in rows]
-    if not named and min(verdicts.count(GateVerdict.PASSED), verdicts.count(GateVerdict.FAILED)) < 2:
-        failures.append(f"the gate told too little apart: {', '.join(verdicts)}")
-    if "--write" in sys.argv:
-        write(rows)
-    print(f"{len(rows)} passed, {len(failures)} failed")
+        failures.extend(wrong(row))
+
+    wanted = told.names or everything()
+    await asyncio.gather(*(one(name) for name in wanted))
+    if told.write:
+        write(sorted(rows, key=lambda row: wanted.index(row.name)), QUICK_MARK if told.quick else MARK)
+    print(f"{len(rows)} of {len(wanted)} made, {len(failures)} failures, {time.monotonic() - start:.0f} s")
     print("\n".join(failures))
     return bool(failures)
 

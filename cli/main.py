@@ -58,7 +58,9 @@ def demo_rollout(runs: Runs = RUNS) -> None:
 def serve(
     nats: MaybeNats = None,
     runs: Runs = RUNS,
-    http: Annotated[bool, typer.Option("--http", help="Open the HTTP bridge on 127.0.0.1:8787 too.")] = False,
+    http: Annotated[
+        bool, typer.Option("--http", help="Open the HTTP bridge and dashboard on 127.0.0.1:8787 too.")
+    ] = False,
 ) -> None:
     """Run the agent until Ctrl-C or SIGTERM, on a NATS server with JetStream; without one, on a broker of its own."""
     from acp.logs import configure  # noqa: PLC0415
@@ -68,7 +70,8 @@ def serve(
     configure()
     settings = Settings(runs_dir=runs)
     chosen = {"nats_urls": tuple(nats.split(","))} if nats else {}
-    _run(run_agent(settings.model_copy(update=chosen | ({"http": True} if http else {}))))
+    settings = settings.model_copy(update=chosen | ({"http": True} if http else {}))
+    _run(run_agent(settings, on_bridge=lambda bridge: typer.echo(f"dashboard: {bridge.url}/", err=True)))
 
 
 @app.command(epilog="Example: **inferwright send examples/smollm2.json**")
@@ -138,27 +141,27 @@ def toolchain_list(json: Json = False) -> None:
 
 
 @toolchains.command("install", epilog="Example: **inferwright toolchain install llamacpp texts**")
-def toolchain_install(names: Names) -> None:
+def toolchain_install(names: Names, json: Json = False) -> None:
     """Make toolchains where they are missing, stale or broken."""
     from cli.toolchains import install  # noqa: PLC0415
 
-    _run(install(names))
+    _run(install(names, json=json))
 
 
 @toolchains.command("verify")
-def toolchain_verify(names: Names) -> None:
-    """Check that installed toolchains are whole."""
+def toolchain_verify(names: Names, json: Json = False) -> None:
+    """Check that installed toolchains are whole; `install` makes one that is not again."""
     from cli.toolchains import verify  # noqa: PLC0415
 
-    _run(verify(names))
+    _run(verify(names, json=json))
 
 
 @toolchains.command("remove")
-def toolchain_remove(names: Names) -> None:
+def toolchain_remove(names: Names, json: Json = False) -> None:
     """Delete toolchains."""
     from cli.toolchains import remove  # noqa: PLC0415
 
-    _run(remove(names))
+    _run(remove(names, json=json))
 
 
 def _run(work: Coroutine[object, object, T]) -> T:

@@ -21,6 +21,10 @@ class Places(BaseSettings):
     price_file: Path | None = None
     calibration_text: Path | None = None
     evaluation_text: Path | None = None
+    task_data: Path | None = None
+    """Items for standard tasks of lm-evaluation-harness, a folder each."""
+    endpoints: dict[str, str] = {}
+    """URLs of OpenAI-compatible servers by the name of the model they serve, as JSON; their models may be judged."""
     job_memory_bytes: PositiveInt | None = None
     """Address space of each tool and engine that a job starts; this machine's memory where absent."""
     effort: Effort = Effort()
@@ -38,6 +42,8 @@ def workshop() -> Workshop:
         price_file=places.price_file,
         calibration_text=places.calibration_text,
         evaluation_text=places.evaluation_text,
+        task_data=places.task_data,
+        endpoints={name: url.rstrip("/") for name, url in places.endpoints.items()},
         limits=Limits(memory=places.job_memory_bytes or psutil.virtual_memory().total),
         effort=places.effort,
     )

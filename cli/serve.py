@@ -51,7 +51,6 @@ async def serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         production = Exposure(settings.runs_dir / FOLDER, settings.runs_dir)
-        stack.callback(production.close)
         bridge = Bridge(settings, production.read)
         if settings.http:
             on_bridge(await stack.enter_async_context(bridge.serving()))

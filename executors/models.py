@@ -1,14 +1,16 @@
-"""Models on disk: a name in, a file under a configured root out; no path is ever built from a message."""
+"""Models on disk: a name in, a file or folder under a configured root out; no path is ever built from a message."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from executors.unsafe import check_folder, could_run_code
+from executors.unsafe import CONFIG_BYTES, check_folder, could_run_code
 from schemas.error import AgentError, ErrorCode
 
 GGUF_MAGIC = b"GGUF"
+CONFIG = "config.json"
 HEADER_BYTES = 16 * 1024 * 1024
 """Enough for the metadata of any tokenizer; weights follow after it."""
 QUANT_SUFFIX = re.compile(r"[-.](i?q\d\w*|f16|bf16|f32|fp16)$", re.IGNORECASE)
@@ -35,20 +37,56 @@ def locate(name: str, roots: Sequence[Path]) -> Path | None:
     return None
 
 
+def locate_folder(name: str, roots: Sequence[Path]) -> Path | None:
+    """The folder with a config.json that goes by `name` under one of `roots`.
+
+    Raises:
+        AgentError: `unsafe_model` where loading it could run code, `unreadable_model`.
+    """
+    wanted = _key(name)
+    for folder in _folders(roots):
+        if wanted and _key(folder.name) == wanted and (folder / CONFIG).is_file():
+            check_folder(folder)
+            return folder
+    return None
+
+
 def names(roots: Sequence[Path]) -> tuple[str, ...]:
     """What the models under `roots` are called."""
-    return tuple(sorted({QUANT_SUFFIX.sub("", path.name.removesuffix(".gguf")) for path in _files(roots)}))
+    files = {QUANT_SUFFIX.sub("", path.name.removesuffix(".gguf")) for path in _files(roots)}
+    folders = {path.name for path in _folders(roots) if (path / CONFIG).is_file()}
+    return tuple(sorted(files | folders))
+
+
+def config(folder: Path) -> dict[str, object]:
+    """What a model's folder says of itself.
+
+    Raises:
+        AgentError: `unreadable_model` where its config.json is no JSON object.
+    """
+    with (folder / CONFIG).open("rb") as file:
+        raw = file.read(CONFIG_BYTES)
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{CONFIG} of {folder.name} is not JSON") from error
+    if not isinstance(found, dict):
+        raise AgentError(ErrorCode.UNREADABLE_MODEL, f"{CONFIG} of {folder.name} is no JSON object")
+    return found
 
 
 def header(path: Path) -> bytes:
-    """The first bytes of a model file, its metadata among them."""
+    """The first bytes of a model file, its metadata among them; of a folder, its configuration."""
+    if path.is_dir():
+        return (path / CONFIG).read_bytes()[:HEADER_BYTES]
     with path.open("rb") as file:
         return file.read(HEADER_BYTES)
 
 
 def fingerprint(path: Path) -> str:
-    """What tells one model file from another without reading all of it: its beginning and its size."""
-    return hashlib.sha256(header(path) + str(path.stat().st_size).encode()).hexdigest()[:16]
+    """What tells one model from another without reading all of it: its beginning and its size."""
+    size = sum(file.stat().st_size for file in path.glob("*.safetensors")) if path.is_dir() else path.stat().st_size
+    return hashlib.sha256(header(path) + str(size).encode()).hexdigest()[:16]
 
 
 def _key(name: str) -> str:

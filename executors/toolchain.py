@@ -177,6 +177,19 @@ async def verify(toolchain: Toolchain, log: Path) -> None:
         await _run(toolchain, [str(toolchain.python), "-I", "-c", script], log, f"import of {toolchain.spec.name}")
 
 
+async def examine(toolchain: Toolchain, log: Path) -> None:
+    """As `verify`, and one that is not whole counts as broken from then on, so that `install` makes it again.
+
+    Raises:
+        AgentError: `tool_failed`, naming what is wrong.
+    """
+    try:
+        await verify(toolchain, log)
+    except AgentError:
+        (toolchain.path / STAMP).unlink(missing_ok=True)
+        raise
+
+
 async def remove(name: str, cache: Path) -> None:
     """Delete an installed toolchain; nothing happens where there is none.
 

@@ -7,7 +7,7 @@ from handlers.context import JobContext
 from handlers.deployment.deploy import deploy, name_of
 from handlers.deployment.desk import FOLDER
 from handlers.handover.jobs import after_plan
-from handlers.optimization.advice import advise, at_hand, known, prices_of
+from handlers.optimization.advice import advise, at_hand, known, model_of, prices_of
 from handlers.optimization.delegate import hand_off, told
 from handlers.optimization.finish import final_status
 from handlers.optimization.loop import optimize
@@ -61,7 +61,7 @@ async def _hand_over(command: OptimizeInference, job: JobContext, services: Serv
     """Plan, keep the plan, ask the peers; nothing is claimed to have been carried out."""
     plan = await job.step("plan", Plan, lambda: advise(command, services.workshop))
     write_whole(job.directory / "plan.json", plan.model_dump_json(indent=1))
-    cluster = after_plan(job.directory, command, job.job, plan)
+    cluster = after_plan(job.directory, command, model_of(command.model, services.workshop), job.job, plan)
     wanted = (*plan.handoffs, cluster) if cluster else plan.handoffs
     outcomes = await hand_off(job, services.agent, command.model, wanted)
     asked = "; ".join(told(outcomes)) or "nobody was asked"

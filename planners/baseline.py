@@ -76,7 +76,7 @@ def _search(
     kept = np.array(keep, dtype=np.bool_)[space.group] & (space.speculation == 0) & (space.prefix == 0)
     kept &= (space.scheduling == 0) & (space.threads == space.threads.max(initial=0))
     space = space.only(kept)
-    served = serve(searched.model, space, searched.traffic)
+    served = serve(searched.model, space, searched.traffic, silicon=searched.silicon)
     judged = judge(request, searched.traffic, space, served, prices=prices, corrections=searched.corrections)
     scores = score(space, judged, searched.traffic)
     if not whole:  # the widest weights first

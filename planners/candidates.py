@@ -6,17 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from planners.corrections import Corrections
-from planners.evaluate import ACCEPTED_PER_STEP, Served
+from planners.evaluate import Served
 from planners.figures import shown
 from planners.judge import SPEED_METRICS, Z90, Judged
 from planners.memory import context_of
 from planners.prices import HOURS_PER_MONTH
 from planners.space import Space
+from planners.speculation import Speculation
 from planners.support import engines
 from planners.workload import Traffic
 from schemas.evidence import Estimate, Evidence
 from schemas.model import ModelFacts
 from schemas.plan import Candidate, Memory, Prediction, Strategy
+from schemas.text import counted
 
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600.0
 
@@ -31,6 +33,7 @@ class Searched:
     served: Served
     judged: Judged
     corrections: Corrections
+    silicon: bool
 
 
 def cost_per_1k(monthly: float, rate: float) -> float:
@@ -45,6 +48,7 @@ def strategy_at(found: Searched, flat: int) -> Strategy:
     group = space.groups[int(space.group[cell])]
     engine = engines()[group.engine]
     tp, pp = int(space.tp[cell]), int(space.pp[cell])
+    way = space.ahead[int(space.speculation[cell])]
     return Strategy(
         engine=group.engine,
         weight_format=group.weight_format,
@@ -61,7 +65,9 @@ def strategy_at(found: Searched, flat: int) -> Strategy:
         context=context_of(found.model, found.traffic),
         chunked_prefill=bool(space.chunked[cell]),
         prefix_caching=bool(space.prefix[cell]),
-        speculation=engine.speculation[int(space.speculation[cell])],
+        speculation=way.method,
+        draft=way.weights,
+        guesses=way.guesses,
         scheduling=engine.scheduling[int(space.scheduling[cell])],
     )
 
@@ -126,15 +132,19 @@ def _speed(found: Searched, strategy: Strategy, field: str, value: float, cell: 
             source="measured by this agent",
         )
     sd = float(found.judged.spread[field][cell, 0])
-    guessed = strategy.speculation != "none"
-    evidence = Evidence.ASSUMED if guessed else found.served.evidence[int(found.space.group[cell])]
+    served = found.served
+    kept = {"tpot": served.step_evidence, "capacity": served.rate_evidence}.get(field)
+    evidence = Evidence.CALIBRATED if kept is None else kept[cell]
+    source = "aiconfigurator-core" if evidence is Evidence.SILICON else "planners.performance"
+    if strategy.speculation != "none":
+        evidence = Evidence.ASSUMED
     return Estimate(
         value=_tidy(value),
         low=_tidy(value * math.exp(-Z90 * sd)),
         high=_tidy(value * math.exp(Z90 * sd)),
         unit=unit,
         evidence=evidence,
-        source="planners.performance" + ("; shifted by measurements" if found.corrections.measurements else ""),
+        source=source + ("; shifted by measurements" if found.corrections.measurements else ""),
     )
 
 
@@ -183,10 +193,20 @@ def _reasons(found: Searched, strategy: Strategy, cell: int, column: int) -> tup
     if strategy.importance_matrix:
         reasons.append("an importance matrix from calibration text lowers its loss at the same size and speed")
     if strategy.speculation != "none":
-        reasons.append(f"assumes that n-gram guesses yield {ACCEPTED_PER_STEP:g} tokens a step")
+        reasons.append(_guesses(found.space.ahead[int(found.space.speculation[cell])]))
     if strategy.prefix_caching:
         reasons.append(f"{found.traffic.shared_prefix_tokens} shared prompt tokens are computed once")
     return tuple(reasons)
+
+
+def _guesses(way: Speculation) -> str:
+    """What a speed-up by guessed tokens rests on."""
+    low, high = way.span
+    who = {"ngram": "its own text", "draft": way.weights, "eagle3": way.weights, "mtp": "its own extra layer"}
+    return (
+        f"assumes {way.tokens_per_step:.2g} tokens a step ({low:.2g} to {high:.2g}): {counted(way.guesses, 'token')} "
+        f"guessed by {who[way.method]}, each accepted with a chance of {way.acceptance:.0%}; loses nothing in quality"
+    )
 
 
 def _at(values: "np.ndarray[tuple[int, ...], np.dtype[np.float64 | np.bool_]]", cell: int, column: int) -> float:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from planners.architecture import attention_of, counted, model_from_config
-from planners.gguf import model_from_gguf_metadata, parse_gguf_header
+from planners.gguf import model_from_gguf
 from planners.prices import load_prices
 from planners.tables import table, words
 from schemas.error import AgentError, ErrorCode
@@ -21,9 +21,8 @@ __all__ = [
     "hardware",
     "load_prices",
     "model_from_config",
-    "model_from_gguf_metadata",
+    "model_from_gguf",
     "models",
-    "parse_gguf_header",
 ]
 
 # Words that say how a model was tuned or stored, not what it is made of.

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from planners.judge import Z90, Judged
 from planners.space import Space
+from planners.support import BUILT_AHEAD
 from planners.workload import Traffic
 
 Floats = NDArray[np.float64]
@@ -17,12 +18,16 @@ ALTERNATIVES = 4
 FRONTIER = 24
 
 _PER_LOSS = 5.0
-_PER_GUESS = 0.25
+_PER_GUESS = 1.0
+"""No latency alone earns a guess its place: it has to be needed for a limit, or to save rent."""
 _PER_RISK = 1.5
 _PER_MONEY = 20.0
 _PER_CALIBRATION = 0.02
 _PER_KV_FORMAT = 0.15
 _PER_DOUBLING = 0.01
+_PER_BUILD = 0.15
+_BUILT_AHEAD = frozenset({("tensorrt-llm", name) for name in BUILT_AHEAD})
+"""An engine that is compiled for one card and one limit of batch is no file that a server just loads."""
 _HEADROOM = 1.3
 _CALIBRATED = frozenset({"W8A8", "GPTQ-INT4", "AWQ-INT4", "NVFP4"})
 _STANDING = frozenset({"max_quality_loss", "budget_monthly"})
@@ -31,6 +36,10 @@ _PER_DEVIATION = 0.02
 
 _LIKELY_REFUSED = 0.75
 """Elsewhere than on this host, where every trial costs a machine, what the gate more likely refuses is left out."""
+
+
+_NEAR = 1.5
+"""Nor what misses a time or a rate by more than half."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,14 @@ def score(space: Space, judged: Judged, traffic: Traffic) -> Floats:
     loss = np.array([estimate.value for estimate in judged.quality])[space.group]
     prepared = [group.importance_matrix or group.weight_format in _CALIBRATED for group in space.groups]
     calibration = np.array(prepared, dtype=np.float64)[space.group]
+    built = [(group.engine, group.weight_format) in _BUILT_AHEAD for group in space.groups]
     risk = _PER_RISK * _refusal_chance(space, judged)
     kv = np.array([group.kv_format != "FP16" for group in space.groups], dtype=np.float64)[space.group]
     settings = (space.scheduling > 0).astype(np.float64) + (space.chunked == 0)
     oddity = (
         _PER_LOSS * loss + _PER_GUESS * (space.speculation > 0) + _PER_CALIBRATION * calibration + _PER_KV_FORMAT * kv
     )
-    oddity += _PER_DEVIATION * settings + risk
+    oddity += _PER_DEVIATION * settings + risk + _PER_BUILD * np.array(built, dtype=np.float64)[space.group]
     oddity = oddity[:, None] + _PER_DOUBLING * np.log2(space.batches)
     dearest = float(np.nanmax(judged.monthly, initial=0.0))
     if dearest == 0.0:
@@ -93,9 +103,20 @@ def choose(space: Space, judged: Judged, traffic: Traffic, *, host: bool) -> Cho
     known = {names[int(space.group[flat // space.batches.size])] for flat in first}
     fresh = np.array([name not in known for name in names], dtype=np.bool_)[space.group][:, None]
     if not host:
-        possible = possible & (_refusal_chance(space, judged) <= _LIKELY_REFUSED)[:, None]
+        possible = possible & (_refusal_chance(space, judged) <= _LIKELY_REFUSED)[:, None] & _near(judged)
     second = _best_of_each(scores, possible & ~met & fresh, space, names)
     return Choice(met=first, possible=second[: max(most - len(first), 2)])
+
+
+def _near(judged: Judged) -> NDArray[np.bool_]:
+    """Where no time and no rate is predicted further beyond its limit than `_NEAR`, however wide its interval."""
+    found = judged.runs
+    for limit in judged.limits:
+        if limit.name not in _STANDING:
+            found = found & (
+                (limit.values >= limit.asked / _NEAR) if limit.at_least else (limit.values <= limit.asked * _NEAR)
+            )
+    return found
 
 
 def _best_of_each(scores: Floats, allowed: NDArray[np.bool_], space: Space, names: list[str]) -> tuple[int, ...]:
@@ -103,9 +124,11 @@ def _best_of_each(scores: Floats, allowed: NDArray[np.bool_], space: Space, name
     flat = np.flatnonzero(allowed)
     kinds = {name: number for number, name in enumerate(dict.fromkeys(names))}
     kind = np.array([kinds[name] for name in names], dtype=np.int64)[space.group[flat // space.batches.size]]
-    order = np.argsort(scores.ravel()[flat], kind="stable")
-    _, first = np.unique(kind[order], return_index=True)
-    return tuple(int(flat[order[at]]) for at in np.sort(first))
+    value = scores.ravel()[flat]
+    best = [
+        places[np.argmin(value[places])] for number in kinds.values() if (places := np.flatnonzero(kind == number)).size
+    ]
+    return tuple(int(flat[at]) for at in sorted(best, key=lambda at: (value[at], at)))
 
 
 def frontier(space: Space, judged: Judged) -> tuple[int, ...]:
@@ -122,7 +145,8 @@ def frontier(space: Space, judged: Judged) -> tuple[int, ...]:
     )
     # Figures closer than two percent are alike to a reader; rounding them keeps the front short.
     rounded = np.sign(figures) * np.round(np.log1p(np.abs(figures) * [1e3, 1, 1, 1]) / 0.02)
-    _, unique = np.unique(rounded, axis=0, return_index=True)
+    steps = (rounded - rounded.min(axis=0)).astype(np.int64)
+    _, unique = np.unique(np.ravel_multi_index(tuple(steps.T), tuple(steps.max(axis=0) + 1)), return_index=True)
     kept = _undominated(rounded[unique])
     front = unique[kept]
     front = front[np.argsort(figures[front, 1], kind="stable")]

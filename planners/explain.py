@@ -10,6 +10,7 @@ from planners.choose import score
 from planners.figures import shown
 from planners.judge import Limit
 from schemas.plan import Candidate, Relaxation, RuledOut, Sensitivity
+from schemas.text import counted
 
 _STEP = 1.25
 _MORE_LOSS = 2.0
@@ -58,21 +59,43 @@ def binding_of(searched: Searched, relaxations: tuple[Relaxation, ...]) -> tuple
 
 
 def sensitivity_of(searched: Searched, chosen: int) -> tuple[Sensitivity, ...]:
-    """What a step of each limit buys over the choice; limits that buy nothing are left out."""
+    """What a step of each limit buys over the choice, by no more guesses than it makes; none that buys nothing."""
     found = []
+    ways = searched.space.speculation
+    plain = (ways <= ways[chosen // searched.space.batches.size])[:, None]
     for limit in searched.judged.limits:
         loosened = _loosened(limit)
         judged = replace(
             searched.judged, limits=tuple(loosened if one is limit else one for one in searched.judged.limits)
         )
-        scores = np.where(judged.met, score(searched.space, judged, searched.traffic), np.inf)
+        scores = np.where(judged.met & plain, score(searched.space, judged, searched.traffic), np.inf)
         best = int(np.argmin(scores))
         if gain := _gain(searched, chosen, best):
             step = f"{limit.name} {shown(limit.asked, limit.unit)} to {shown(loosened.asked, limit.unit)}"
             found.append(Sensitivity(limit=limit.name, step=step, gain=gain))
-    if more := _more_money(searched, chosen):
-        found.append(more)
+    found += [more for more in (_more_money(searched, chosen), _guessing(searched, chosen)) if more]
     return tuple(found)
+
+
+def _guessing(searched: Searched, chosen: int) -> Sensitivity | None:
+    """What guessing tokens ahead would gain in the very same layout, where the choice does not."""
+    space, judged = searched.space, searched.judged
+    cell, column = divmod(chosen, space.batches.size)
+    if space.speculation[cell]:
+        return None
+    same = space.speculation > 0
+    for kept in ("group", "tp", "pp", "replicas", "batched_tokens", "prefix"):
+        same &= getattr(space, kept) == getattr(space, kept)[cell]
+    allowed = judged.met & same[:, None]
+    allowed &= np.arange(space.batches.size) == column
+    if not allowed.any():
+        return None
+    best = int(np.argmin(np.where(allowed, judged.latency.latency_p95, np.inf)))
+    way = space.ahead[int(space.speculation[best // space.batches.size])]
+    gain = _gain(searched, chosen, best)
+    guesses = f"guessing {counted(way.guesses, 'token')} ahead ({way.method})"
+    step = f"{guesses}, if the assumed {way.acceptance:.0%} of them hold"
+    return Sensitivity(limit="speculation", step=step, gain=gain) if gain else None
 
 
 def _loosened(limit: Limit) -> Limit:
@@ -110,6 +133,7 @@ def _more_money(searched: Searched, chosen: int) -> Sensitivity | None:
     now, latency = float(money.ravel()[chosen]), judged.latency.latency_p95
     others = tuple(limit for limit in judged.limits if limit.name != "budget_monthly")
     faster = replace(judged, limits=others).met & (latency <= 0.8 * latency.ravel()[chosen]) & (money > now)
+    faster &= (searched.space.speculation <= searched.space.speculation[chosen // columns])[:, None]
     if not faster.any() or not np.isfinite(now):
         return None
     best = int(np.argmin(np.where(faster, money, np.inf)))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.corrections import Corrections
-from planners.evaluate import SPECULATION_LOG_SD, Served, under
+from planners.evaluate import Served, under
 from planners.prices import HOURS_PER_MONTH, OWNED, PriceTable, Rent, cheapest
 from planners.queueing import MAX_UTILISATION, Latency
 from planners.space import WIDE_POOLS, Space
@@ -101,7 +101,7 @@ def judge(
     rents: tuple[Rent | None, ...] | None = None,
 ) -> Judged:
     """Every candidate against every limit; `rents` where they are known from an earlier call."""
-    latency, spread = _corrected(under(traffic, space, served.replica), space, served, corrections)
+    latency, spread = _corrected(under(traffic, space, served), space, served, corrections)
     quality = tuple(
         _measured_quality(estimate, corrections, space, index) for index, estimate in enumerate(served.quality)
     )
@@ -150,7 +150,9 @@ def limits_of(request: OptimizeInference, traffic: Traffic, space: Space, judged
         np.array([getattr(estimate, end) for estimate in judged.quality])[space.group][:, None]
         for end in ("value", "low")
     )
-    limits.append(Limit("max_quality_loss", request.constraints.max_quality_loss, "relative", values, low))
+    allowed = request.constraints.max_quality_loss
+    # Where nothing may be lost, no measurement's upper end passes what is expected to lose something.
+    limits.append(Limit("max_quality_loss", allowed, "relative", values, low if allowed else values))
     budget = request.constraints.budget_monthly
     if budget is not None and not all(group.accelerator.key == "host" for group in space.groups):
         # What has no known price cannot be shown to keep within the budget, so it does not.
@@ -188,13 +190,13 @@ def _corrected(
     latency: Latency, space: Space, served: Served, corrections: Corrections
 ) -> tuple[Latency, dict[str, Floats]]:
     """Latency shifted by what was measured near each group, and the spread of each figure."""
-    guessed = np.where(space.speculation > 0, SPECULATION_LOG_SD, 0.0)[:, None]
-    base = {"ttft": served.sd_first, "tpot": served.sd_step, "capacity": served.sd_rate}
+    guessed = np.array([way.log_sd for way in space.ahead])[space.speculation][:, None]
+    base: dict[str, Floats] = {"ttft": served.sd_first, "tpot": served.sd_step, "capacity": served.sd_rate}
     base["latency"] = np.hypot(0.5 * served.sd_first, served.sd_step)
     changed: dict[str, Floats] = {}
     spread: dict[str, Floats] = {}
     for field, metric in SPEED_METRICS.items():
-        sd = base[field.split("_")[0]]
+        sd = base[field.split("_")[0]][:, None]
         if corrections.measurements:
             shifts = [
                 corrections.shift(group.engine, group.accelerator.key, group.weight_format, metric)
@@ -202,8 +204,8 @@ def _corrected(
             ]
             factor = np.exp([shift.log_shift for shift in shifts])
             changed[field] = getattr(latency, field) * factor[space.group][:, None]
-            sd = sd * np.array([shift.spread for shift in shifts])
-        spread[field] = np.hypot(sd[space.group][:, None], guessed)
+            sd = sd * np.array([shift.spread for shift in shifts])[space.group][:, None]
+        spread[field] = np.hypot(sd, guessed)
     return replace(latency, **changed), spread
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from planners.sizes import kv_bytes_per_sequence, weight_bytes
 from planners.space import Group, Space
+from planners.speculation import Speculation
 from planners.workload import Traffic
 from schemas.hardware import Accelerator, AcceleratorKind
 from schemas.model import ModelFacts
@@ -51,9 +52,10 @@ def context_of(model: ModelFacts, traffic: Traffic) -> int:
 
 def footprint(model: ModelFacts, space: Space, traffic: Traffic) -> Footprint:
     """Memory of every candidate."""
-    context = context_of(model, traffic)
-    weights = np.array([weight_bytes(model, group.weight_format) for group in space.groups])
-    sequence = np.array([_sequence_bytes(model, group, traffic, context) for group in space.groups])
+    # (speculations, groups): the model's own, and what drafts for it.
+    weights = np.array([[_weights(model, group, way) for group in space.groups] for way in space.ahead])
+    sequence = np.array([[_sequence(model, group, way, traffic) for group in space.groups] for way in space.ahead])
+    own = (space.speculation, space.group)
     runtime = np.array([_RUNTIME_GB.get(group.accelerator.kind, 1.0) for group in space.groups])
     room = np.array([_room_gb(group.accelerator) for group in space.groups])
     devices = (space.tp * space.pp).astype(np.float64)
@@ -61,23 +63,29 @@ def footprint(model: ModelFacts, space: Space, traffic: Traffic) -> Footprint:
     # Keys and values are copied where there are more devices than heads to share out.
     heads = 1 if model.latent else model.kv_heads
     copies = np.maximum(space.tp / heads, 1.0)[:, None]
-    tokens = np.maximum(space.batched_tokens[:, None], batch)
+    tokens = np.maximum(space.pass_tokens(traffic.input_tokens)[:, None], batch)
     width = 4 * model.hidden * space.tp + 2 * model.intermediate
     activations = 2 * tokens * width[:, None] + 4 * batch * model.vocab
     ones = np.ones_like(batch)
     return Footprint(
-        weights_gb=weights[space.group][:, None] * ones / 1e9,
-        kv_cache_gb=sequence[space.group][:, None] * copies * batch / 1e9,
+        weights_gb=weights[own][:, None] * ones / 1e9,
+        kv_cache_gb=sequence[own][:, None] * copies * batch / 1e9,
         activations_gb=activations / 1e9,
         runtime_gb=(runtime[space.group] * devices)[:, None] * ones,
         room_gb=(room[space.group] * devices)[:, None],
     )
 
 
-def _sequence_bytes(model: ModelFacts, group: Group, traffic: Traffic, context: int) -> float:
+def _weights(model: ModelFacts, group: Group, way: Speculation) -> float:
+    own = weight_bytes(model, group.weight_format)
+    return own if way.head is None else own + weight_bytes(way.head, way.head_format(group.weight_format))
+
+
+def _sequence(model: ModelFacts, group: Group, way: Speculation, traffic: Traffic) -> float:
     """llama.cpp reserves whole contexts at start; the others page."""
-    tokens = context if group.engine == "llama.cpp" else traffic.tokens
-    return kv_bytes_per_sequence(model, group.kv_format, tokens)
+    tokens = context_of(model, traffic) if group.engine == "llama.cpp" else traffic.tokens
+    heads = [model] if way.head is None else [model, way.head]
+    return sum(kv_bytes_per_sequence(one, group.kv_format, tokens) for one in heads)
 
 
 def _room_gb(accelerator: Accelerator) -> float:

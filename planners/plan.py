@@ -1,18 +1,21 @@
 """The flow of the planner on one page: a request and facts in, a plan out; the same ones give the same to the byte."""
 
+import numpy as np
+
 from planners.baseline import baseline_of, bottleneck_of
 from planners.candidates import Searched, candidate_at
 from planners.choose import choose, frontier
 from planners.explain import binding_of, ruled_out_of, sensitivity_of, verdict_of
 from planners.finalists import with_simulation
-from planners.launch import launch_arguments
+from planners.launch import launch_of
 from planners.relax import relaxations_of
 from planners.search import Facts, search
 from planners.space import WIDE_POOLS
 from planners.steps import handoffs_of, steps_of, undo_of
 from schemas.command import Mode, OptimizeInference
+from schemas.evidence import Evidence
 from schemas.hardware import Pool
-from schemas.plan import Assumption, Candidate, Plan, PlannedWorkload
+from schemas.plan import Assumption, Candidate, Launch, Plan, PlannedWorkload
 
 __all__ = ["Facts", "plan"]
 
@@ -31,8 +34,7 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
     chosen = tuple(candidate_at(searched, flat) for flat in picked)
     baseline = baseline_of(request, searched, _same_hardware(facts.pools, chosen), facts.prices)
     chosen = (*(with_simulation(searched, candidate) for candidate in chosen[:1]), *chosen[1:])
-    # What runs today is worth a line only where nothing beats it.
-    chosen = (*chosen[:1], *(candidate for candidate in chosen[1:] if candidate.strategy != baseline.strategy))
+    chosen = (*chosen[:1], *(one for one in chosen[1:] if _worth_trying(one, baseline, host=facts.on_host)))
     relaxations = () if chosen else relaxations_of(request, facts, searched)
     mode = request.mode or (Mode.RUN if facts.on_host else Mode.PLAN)
     limit = request.constraints.max_quality_loss
@@ -56,10 +58,28 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         assumptions=(*assumed, *_assumptions(searched, facts)),
         steps=steps_of(mode, baseline, chosen, native=searched.model.native_format, host=facts.on_host),
         handoffs=handoffs_of(mode, chosen, limit, feasible=bool(chosen), host=facts.on_host),
-        launch=launch_arguments(chosen[0].strategy) if chosen else (),
+        launch=_launch(searched, chosen),
         undo=undo_of(baseline, chosen),
         hash="inf_opt_v1" if chosen else "inf_opt_v0",
     )
+
+
+def _worth_trying(candidate: Candidate, baseline: Candidate, *, host: bool) -> bool:
+    """Whether an alternative is not what runs today, nor, where a trial costs a machine, no better in anything."""
+    new, old = candidate.prediction, baseline.prediction
+    if host or candidate.strategy == baseline.strategy:
+        return candidate.strategy != baseline.strategy
+    faster = new.latency_p95_ms.value < old.latency_p95_ms.value or new.throughput_rps.value > old.throughput_rps.value
+    costs = (new.cost_monthly_usd, old.cost_monthly_usd)
+    return faster or (costs[0] is not None and costs[1] is not None and costs[0].value < costs[1].value)
+
+
+def _launch(searched: Searched, chosen: tuple[Candidate, ...]) -> Launch | None:
+    if not chosen:
+        return None
+    first = chosen[0].strategy
+    device = next(g.accelerator for g in searched.space.groups if g.accelerator.key == first.accelerator)
+    return launch_of(first, searched.model, device)
 
 
 def _hardware(pools: tuple[Pool, ...]) -> str:
@@ -89,6 +109,21 @@ def _workload(searched: Searched, baseline: Candidate, chosen: tuple[Candidate, 
     )
 
 
+def _kernels(facts: Facts, searched: Searched) -> Assumption:
+    """Whether figures could stand on measured kernels, and whether some do."""
+    name, better = "measured kernels", "install inferwright[silicon]"
+    if facts.on_host:
+        return Assumption(name=name, value="none", why="this host is measured itself")
+    if not facts.silicon:
+        return Assumption(name=name, value="not installed", why=f"speeds are of the fitted model; {better} for data")
+    if not searched.silicon:
+        return Assumption(name=name, value="not asked", why="too many kinds of hardware at once: name fewer")
+    evidence = np.concatenate([searched.served.step_evidence, searched.served.rate_evidence])
+    known = int((evidence == Evidence.SILICON).sum())
+    value = "aiconfigurator-core" if known else "none known"
+    return Assumption(name=name, value=value, why="times per token and rates of some layouts" if known else "not these")
+
+
 def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
     """What every plan of this kind takes as given."""
     found = [
@@ -100,6 +135,7 @@ def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
         if facts.host and facts.host.load_average > facts.host.cores / 2:
             value = f"{facts.host.load_average:.1f} runnable processes"
             found.append(Assumption(name="load", value=value, why="the host is busy: speeds may be upper bounds"))
+    found.append(_kernels(facts, searched))
     names = [pool.accelerator.key for pool in facts.pools]
     if 1 < len(names) <= 3 and all(name.split("-")[0] == names[0].split("-")[0] for name in names):  # noqa: PLR2004
         found.append(Assumption(name="hardware", value=" or ".join(names), why="the name fits each; the best is taken"))

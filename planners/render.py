@@ -80,9 +80,17 @@ def _row(number: str, candidate: Candidate) -> str:
         _percent(guess.quality_loss),
         "" if guess.cost_monthly_usd is None else f"{guess.cost_monthly_usd.value:,.0f}",
         "" if guess.cost_per_1k_usd is None else f"{guess.cost_per_1k_usd.value:.3g}",
-        f"{guess.latency_p95_ms.evidence}",
+        _evidence(candidate),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _evidence(candidate: Candidate) -> str:
+    """The class of the latencies; of TPOT and of the rate too where those stand on something else."""
+    guess = candidate.prediction
+    kinds = {"TPOT": guess.tpot_ms.evidence, "rate": guess.throughput_rps.evidence}
+    rest = [f"{name} {kind}" for name, kind in kinds.items() if kind != guess.latency_p95_ms.evidence]
+    return ", ".join([f"{guess.latency_p95_ms.evidence}", *rest])
 
 
 def _span(estimate: Estimate) -> str:
@@ -124,10 +132,21 @@ def _memory(plan: Plan) -> str:
 
 
 def _launch(plan: Plan) -> str:
-    if not plan.launch:
+    start = plan.launch
+    if start is None:
         return ""
-    engine = plan.chosen[0].strategy.engine if plan.chosen else ""
-    return f"## Arguments for {safe(engine)}\n\n{code(' '.join(plan.launch), 2000)}"
+    here = bool(plan.chosen) and plan.chosen[0].strategy.accelerator == "host"
+    run = "" if here else f" Not run here: checked against what {safe(start.checked_against)} publishes."
+    parts = [f"## Arguments for {safe(start.engine)}", code(" ".join(start.arguments), 2000) + run]
+    if start.settings:
+        parts.append(f"Its settings file:\n\n```yaml\n{start.settings}```")
+    if start.kernels:
+        rows = [f"- {safe(one.setting)}: {code(one.value, 300)} ({safe(one.why)})" for one in start.kernels]
+        parts.append("\n".join(rows))
+    if start.container and not here:
+        command = " ".join(start.container.docker_run)
+        parts.append(f"In its maker's container, not run here either:\n\n{code(command, 4000)}")
+    return "\n\n".join(parts)
 
 
 def _steps(plan: Plan) -> str:

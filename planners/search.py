@@ -9,8 +9,9 @@ from planners.candidates import Searched
 from planners.corrections import Corrections
 from planners.evaluate import serve
 from planners.judge import judge
+from planners.performance.silicon import available
 from planners.prices import PriceTable
-from planners.space import build
+from planners.space import WIDE_POOLS, build
 from planners.support import wanted_engines
 from planners.workload import Traffic, traffic_of
 from schemas.command import OptimizeInference
@@ -33,6 +34,8 @@ class Facts:
     host: HostFacts | None
     prices: PriceTable
     corrections: Corrections = field(default_factory=Corrections)
+    silicon: bool = field(default_factory=available)
+    """Whether measured kernels of the optional database may be asked."""
 
     @property
     def on_host(self) -> bool:
@@ -57,9 +60,10 @@ def search(
     if not space.groups:
         reasons = "; ".join(refused.reason for refused in space.refused[:4])
         raise AgentError(ErrorCode.UNSUPPORTED, f"no engine can serve {facts.model.name} there: {reasons}")
-    served = serve(facts.model, space, traffic)
+    silicon = facts.silicon and len(facts.pools) <= WIDE_POOLS
+    served = serve(facts.model, space, traffic, silicon=silicon)
     judged = judge(request, traffic, space, served, prices=facts.prices, corrections=facts.corrections)
-    return Searched(facts.model, traffic, space, served, judged, facts.corrections), assumed
+    return Searched(facts.model, traffic, space, served, judged, facts.corrections, silicon), assumed
 
 
 def again(request: OptimizeInference, searched: Searched, prices: PriceTable, rate: float) -> Searched:
@@ -107,6 +111,10 @@ def within_fixed_limits(searched: Searched) -> Searched:
                 for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "alone_s", "passes")
             },
         ),
+        **{
+            name: getattr(searched.served, name)[keep]
+            for name in ("sustained", "sd_first", "sd_step", "sd_rate", "step_evidence", "rate_evidence")
+        },
         footprint=replace(memory, **{name: getattr(memory, name)[keep] for name in memory.__dataclass_fields__}),
     )
     return replace(searched, space=space, served=served, judged=judged)

@@ -73,7 +73,8 @@ def handoffs_of(
     if feasible and chosen and not host:
         first = chosen[0].strategy
         machines = f"{first.replicas} x {first.count} {first.accelerator}"
-        found.append((Peer.DEVOPS, f"provide {machines} with {first.engine}", ("address", "price per hour")))
+        draft = f" and the weights of {first.draft}, which drafts for it" if first.draft else ""
+        found.append((Peer.DEVOPS, f"provide {machines} with {first.engine}{draft}", ("address", "price per hour")))
     if feasible and mode is Mode.DEPLOY:
         found.append((Peer.DEVOPS, "route the service's traffic by the rollout's shares", ("routes",)))
     if any(candidate.prediction.quality_loss.high > max_loss for candidate in chosen):

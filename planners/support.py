@@ -24,6 +24,9 @@ _SPELLINGS = {
 RETIRED = {"fastertransformer": "tensorrt-llm", "faster-transformer": "tensorrt-llm"}
 """Engines that their makers ended, with the successor they name (FasterTransformer README, 2023)."""
 
+BUILT_AHEAD = frozenset({"W8A8", "GPTQ-INT4"})
+"""Formats that TensorRT-LLM runs from engines built ahead; the others it loads as they are."""
+
 HOST_ENGINES = ("llama.cpp",)
 """What is tried on the probed host unless the request names engines: the one that needs nothing installed first."""
 
@@ -36,6 +39,7 @@ class Engine:
     version: str
     kv_formats: tuple[str, ...]
     fp8_kv_needs: frozenset[str]
+    int8_kv_needs: frozenset[str]
     max_batch: int
     """Sequences it decodes together at the most; one where it is a library that serves them in turn."""
     max_tp: int
@@ -50,11 +54,6 @@ class Engine:
         """Whether the engine implements the model's architecture."""
         return self.families == ("all",) or model.family in self.families
 
-    def kv_formats_on(self, accelerator: Accelerator) -> tuple[str, ...]:
-        """KV formats it can keep there: 8-bit floats need arithmetic for them."""
-        fp8 = bool(self.fp8_kv_needs & set(accelerator.features))
-        return tuple(name for name in self.kv_formats if name != "FP8" or fp8)
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -64,10 +63,24 @@ class Rule:
     weight_format: str
     needs: frozenset[str]
     why: str
+    kv: tuple[str, ...]
+    """KV formats, where not all of the engine's."""
+    ahead: tuple[str, ...]
+    """Ways to guess tokens that go with these weights."""
 
     def runs_on(self, accelerator: Accelerator) -> bool:
         """Whether this accelerator has what the kernels need."""
         return bool(self.needs & set(accelerator.features))
+
+    def kv_formats_on(self, accelerator: Accelerator, model: ModelFacts) -> tuple[str, ...]:
+        """KV formats that can be kept there: 8-bit integers only where 8-bit floats cannot, and for no latent cache."""
+        engine, has = engines()[self.engine], set(accelerator.features)
+        able = {
+            "FP8": bool(engine.fp8_kv_needs & has),
+            "INT8": bool(engine.int8_kv_needs & has) and model.latent is None,
+        }
+        kept = tuple(name for name in self.kv or engine.kv_formats if able.get(name, True))
+        return tuple(name for name in kept if name != "INT8" or "FP8" not in kept)
 
 
 @cache
@@ -80,6 +93,7 @@ def engines() -> dict[str, Engine]:
             version=versions[row["engine"]],
             kv_formats=words(row["kv_formats"]),
             fp8_kv_needs=frozenset(words(row["fp8_kv_needs"])),
+            int8_kv_needs=frozenset(words(row["int8_kv_needs"])),
             max_batch=int(row["max_batch"]),
             max_tp=int(row["max_tp"]),
             pipeline=row["pipeline"] == "1",
@@ -97,7 +111,14 @@ def engines() -> dict[str, Engine]:
 def rules() -> tuple[Rule, ...]:
     """Every engine × weight format, in the order of the file."""  # noqa: RUF002 - the sign reads best
     return tuple(
-        Rule(row["engine"], name, frozenset(words(row["needs"])), row["why"])
+        Rule(
+            engine=row["engine"],
+            weight_format=name,
+            needs=frozenset(words(row["needs"])),
+            why=row["why"],
+            kv=words(row["kv"]),
+            ahead=words(row["speculation"]) or engines()[row["engine"]].speculation,
+        )
         for row in table("support")
         for name in words(row["formats"])
     )

@@ -55,6 +55,8 @@ class Artifact(Record):
     files: tuple[FileDigest, ...] = ()
     """What is in a folder."""
     seconds: NonNegativeFloat
+    curve: tuple[float, ...] = ()
+    """Loss of each training step, of a method that trains; for `distill`, KL divergence in nats per token."""
     peak_bytes: NonNegativeInt = 0
     """The most memory the tool's process held; 0 where it was not measured."""
     engine: str = ""

@@ -28,6 +28,10 @@ class ClusterRelease(Record):
     """File or folder in the volume of models."""
     arguments: tuple[str, ...]
     """The engine's own, without model and address."""
+    environment: tuple[str, ...] = ()
+    """`NAME=value` of the engine's process."""
+    settings: str = ""
+    """YAML of the file that an argument names; empty where there is none."""
     accelerator: Accelerator
     memory_gb: PositiveFloat
     """Decimal gigabytes of one replica, all of it."""

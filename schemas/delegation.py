@@ -18,6 +18,25 @@ class Peer(StrEnum):
     FINE_TUNING = "fine-tuning-specialist"
 
 
+class Rendering(Record):
+    """A step written for a machine that is not here: what to run there, and what of it was checked. It was not run."""
+
+    method: str
+    script_name: str
+    script: str
+    container: str
+    command: tuple[str, ...]
+    """An argument list; its `./` paths lie beside the script."""
+    needs: str
+    """The hardware."""
+    engines: tuple[str, ...]
+    """Whose documentation says that they load the result."""
+    checks: tuple[str, ...]
+    unchecked: tuple[str, ...]
+    source: str
+    """Of the facts that it was checked against."""
+
+
 class HandoffContext(Record):
     """What the peer needs to know."""
 
@@ -25,6 +44,7 @@ class HandoffContext(Record):
     model: str
     reason: str
     strategy: str | None = None
+    rendering: Rendering | None = None
 
 
 class Handoff(Record):

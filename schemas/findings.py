@@ -6,10 +6,10 @@ from pydantic import PositiveInt
 
 from schemas.artifact import Artifact
 from schemas.base import Record
-from schemas.delegation import HandoffOutcome
+from schemas.delegation import HandoffOutcome, Rendering
 from schemas.evidence import Estimate
 from schemas.hardware import HostFacts
-from schemas.measurement import GateDecision, LoadLevel, LoadReport
+from schemas.measurement import GateDecision, LoadLevel, LoadReport, TaskComparison
 from schemas.plan import Assumption, Candidate, PlannedWorkload, Strategy
 from schemas.report import Comparison
 from schemas.status import JobState
@@ -51,10 +51,28 @@ class QualityReport(Finding):
     gate: GateDecision
     artifact: Artifact | None = None
     """What was made, where this job made it."""
+    tasks: tuple[TaskComparison, ...] = ()
+    """Scores on tasks; the gate does not look at them."""
     comparisons: tuple[Comparison, ...] = ()
+    plots: tuple[str, ...] = ()
+    """Files in the job's directory."""
     baseline_note: str
     handoffs: tuple[HandoffOutcome, ...] = ()
     hash: str = "quality_v1"
+
+
+class RenderedReport(Record):
+    """A method that needs hardware which is not here: `QUANTIZE_MODEL` then renders, checks and hands on, no more."""
+
+    job: str
+    cmd: str
+    model: str
+    state: JobState
+    sentence: str
+    weight_format: str
+    rendering: Rendering
+    handoffs: tuple[HandoffOutcome, ...] = ()
+    hash: str = "rendered_v1"
 
 
 class PairVerdict(StrEnum):

@@ -34,6 +34,11 @@ class Strategy(Record):
     chunked_prefill: bool = True
     prefix_caching: bool = False
     speculation: str = "none"
+    """What guesses tokens ahead: `ngram`, `draft` (a smaller model), `eagle3` or `mtp` (a head of the model's)."""
+    draft: str = ""
+    """Where the draft's weights are published; empty where there is none."""
+    guesses: NonNegativeInt = 0
+    """Tokens guessed for each step."""
     scheduling: str = "fcfs"
 
     @property
@@ -42,7 +47,8 @@ class Strategy(Record):
         quant = self.weight_format + ("+imatrix" if self.importance_matrix else "")
         gpus = f"{self.replicas}x{self.count}x{self.accelerator}"
         place = counted(self.threads, "thread") if self.accelerator == "host" else gpus
-        return f"{self.engine} {quant}, {place}, {counted(self.max_sequences, 'slot')}"
+        ahead = "" if self.speculation == "none" else f", {self.speculation} {self.draft.rpartition('/')[2]}".rstrip()
+        return f"{self.engine} {quant}, {place}, {counted(self.max_sequences, 'slot')}{ahead}"
 
 
 class Memory(Record):
@@ -160,6 +166,52 @@ class PlannedWorkload(Record):
     batch_job: bool = False
 
 
+class KernelChoice(Record):
+    """One choice of kernels or compilation that an engine offers, and why this one."""
+
+    setting: str
+    argument: str
+    """The flag, with a key of its JSON or of its file after a dot; `env` for a variable."""
+    value: str
+    why: str
+    source: str
+
+
+class Container(Record):
+    """The maker's image of an engine: `command` follows the image, weights lie under `/model`, it listens on 8000."""
+
+    image: str
+    command: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    host_options: tuple[str, ...] = ()
+    """What `docker run` needs for the devices."""
+    source: str
+
+    @property
+    def docker_run(self) -> tuple[str, ...]:
+        """The command line; `WEIGHTS` and `SETTINGS` stand for the folders of weights and settings file."""
+        variables = (word for name in self.environment for word in ("--env", name))
+        mounts = ["--volume", "WEIGHTS:/model:ro"]
+        if any(word.startswith("/settings/") for word in self.command):
+            mounts += ["--volume", "SETTINGS:/settings:ro"]
+        ports = ("--publish", "127.0.0.1:8000:8000")
+        return ("docker", "run", "--rm", *self.host_options, *ports, *mounts, *variables, self.image, *self.command)
+
+
+class Launch(Record):
+    """How an engine is started for a strategy; the model's path is not among the arguments."""
+
+    engine: str
+    checked_against: str
+    """The launcher and version whose published arguments these keep to."""
+    arguments: tuple[str, ...]
+    settings: str = ""
+    """YAML for the file that `--config` names; empty where there is none."""
+    environment: tuple[str, ...] = ()
+    kernels: tuple[KernelChoice, ...] = ()
+    container: Container | None = None
+
+
 class Plan(Record):
     """The planner's answer; the same request and facts give the same plan to the byte."""
 
@@ -186,7 +238,7 @@ class Plan(Record):
     assumptions: tuple[Assumption, ...] = ()
     steps: tuple[Step, ...] = ()
     handoffs: tuple[PlannedHandoff, ...] = ()
-    launch: tuple[str, ...] = ()
-    """Engine arguments of the first choice."""
+    launch: Launch | None = None
+    """How the first choice's engine is started; None for libraries."""
     undo: str = ""
     hash: str

@@ -9,8 +9,9 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from acp import codec, headers
-from acp.bridge import events, metrics
+from acp.bridge import dashboard, events, metrics
 from acp.bridge.guard import SENDER, guard, tls
+from acp.bridge.live import Live
 from acp.bridge.problems import problem, problems
 from acp.bridge.reports import report
 from acp.contracts import openapi
@@ -37,6 +38,7 @@ class Bridge:
         self._production = production
         self._backend: Backend | None = None
         self._service: Service | None = None
+        self._watchers = Live()
         self.url = ""
 
     def attach(self, backend: Backend, service: Service) -> None:
@@ -64,6 +66,7 @@ class Bridge:
     def application(self) -> web.Application:
         """The routes with their guards."""
         app = web.Application(middlewares=[problems, guard(self._settings)], client_max_size=codec.BODY_BYTES)
+        app.on_shutdown.append(self._watchers.end)
         app.add_routes(
             [
                 web.post("/acp", self._acp),
@@ -72,11 +75,14 @@ class Bridge:
                 web.delete("/jobs/{job}", self._cancel),
                 web.get("/jobs/{job}/events", self._events),
                 web.get("/jobs/{job}/report", self._report),
+                web.get("/jobs/{job}/plan", self._plan),
+                web.get("/live", self._live),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/targets", self._targets),
                 web.get("/openapi.json", self._openapi),
+                *(web.get(path, dashboard.page) for path in dashboard.PAGES),
             ]
         )
         return app
@@ -139,6 +145,15 @@ class Bridge:
         outcome = await backend.kit.ledger.outcome(summary.job)
         directory = self._settings.runs_dir / summary.job
         return await asyncio.to_thread(report, summary, outcome, directory, request.headers.get("Accept", ""))
+
+    async def _plan(self, request: web.Request) -> web.Response:
+        backend, _ = self._agent()
+        job = (await backend.jobs.summary(request.match_info["job"])).job
+        return await dashboard.plan(job, self._settings.runs_dir / job)
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        watching = self._watchers.watched(*self._agent())
+        return await dashboard.live(request, watching, self._settings.http_timeout_s)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return _json('{"status":"alive"}')

@@ -27,7 +27,7 @@ TOOL_BYTES = 1_000 * MEGA
 
 
 class Effort(Record):
-    """How much calibration reads: sequences and their tokens; and steps, for methods that train."""
+    """How much calibration reads: sequences and their tokens; and steps, for methods that train or search."""
 
     samples: PositiveInt = 64
     tokens: PositiveInt = 512
@@ -58,6 +58,8 @@ class CompressResult(Record):
     event: Literal["result"]
     parameters: Parameters
     calibration_tokens: NonNegativeInt
+    curve: tuple[float, ...] = ()
+    """Loss of each training step, of a method that trains."""
     peak_bytes: PositiveInt
 
 
@@ -128,6 +130,7 @@ async def compress(
             output=output.model_copy(update={"name": target.name}),
             files=files,
             seconds=seconds,
+            curve=result.curve,
             peak_bytes=result.peak_bytes,
             engine=chosen.engine,
             sample=words,
@@ -178,10 +181,14 @@ def _from_folder(chosen: Method, source: Path) -> _Task:
     seen = inspect(source)
     parameters = chosen.parameters
     if chosen.grouped:
-        if not seen.group_size:
-            detail = f"{chosen.name} quantizes in groups of {GROUPS} and none divides this model's widths"
+        asked = int(parameters.get("group_size", GROUPS[-1]))
+        if asked > seen.group_size:
+            widest = f"the widest that does is {seen.group_size}" if seen.group_size else "nor does any narrower one"
+            detail = (
+                f"{chosen.name} quantizes in groups of {asked}, which does not divide this model's widths; {widest}"
+            )
             raise AgentError(ErrorCode.UNSUPPORTED, detail)
-        parameters = parameters | {"group_size": seen.group_size}
+        parameters = {"group_size": seen.group_size} | parameters
     beside = manifest_of(source)
     once = gguf.manifest(source).dequantised_from if beside.exists() else ""
     return _Task(seen.parameters, seen.source_format, once, parameters)

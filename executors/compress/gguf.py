@@ -5,24 +5,28 @@ Nothing gets its final name before llama.cpp has loaded it, validated its tensor
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationError
 
-from executors.compress.gguf_header import GgufHeader, read_header
-from executors.files import MEGA, describe, free_room, partial
+from executors.compress.gguf_header import read_header
+from executors.files import MEGA, describe, free_memory, free_room, partial
 from executors.worker import Workbench, ask
 from schemas.artifact import Artifact, Text
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
+from schemas.gguf import GgufHeader
 
 MANIFEST = ".json"
 """Appended to the file's name."""
 PROMPT = "The Industrial Revolution began in"
 SAMPLE_TOKENS = 16
 IMPORTANCE_CONTEXT = 512
+TOOL_BYTES = 200 * MEGA
+"""Memory of the quantizer itself and of its buffers; source and result, which it maps and fills, come on top."""
 IMPORTANCE_BYTES = 64 * MEGA
 """More than a float for every input column of every matrix comes to."""
 
@@ -56,18 +60,25 @@ FORMATS = {
 SOURCE_NAMES = {form.ftype: name for name, form in FORMATS.items()} | {0: "F32", 3: "Q4_1", 9: "Q5_1", 32: "BF16"}
 PLAIN = frozenset({"F32", "F16", "BF16"})
 IMATRIX = "+imatrix"
+MIX = "+mix"
+MIXED = {r"attn_v\.weight": 8, r"ffn_down\.weight": 8}
+"""What `+mix` keeps in a format of its own: a pattern of tensor names, and `enum ggml_type` (8 is Q8_0).
+
+llama.cpp's own mixes favour the same two (llama-quant.cpp), but in steps of one or two bits.
+"""
 
 
 class Recipe(NamedTuple):
-    """A weight format, and whether an importance matrix weighs what is rounded away."""
+    """A weight format; whether an importance matrix weighs what is rounded away, and `MIXED` tensors keep 8 bits."""
 
     weight_format: str
     importance_matrix: bool
+    mixed: bool = False
 
     @property
     def stem(self) -> str:
         """The name of a file made by it."""
-        return self.weight_format + ("-imatrix" if self.importance_matrix else "")
+        return self.weight_format + "-mix" * self.mixed + "-imatrix" * self.importance_matrix
 
 
 class QuantizeRequest(Record):
@@ -78,6 +89,8 @@ class QuantizeRequest(Record):
     ftype: NonNegativeInt
     requantize: bool
     importance: Path | None
+    overrides: dict[str, int]
+    """Patterns of tensor names, and the `enum ggml_type` that those tensors get instead."""
     threads: PositiveInt
 
 
@@ -131,13 +144,12 @@ def recipe(name: str) -> Recipe:
     Raises:
         AgentError: `unsupported`, with the names that there are.
     """
-    plain = name.strip().upper()
-    found = Recipe(plain.removesuffix(IMATRIX.upper()), plain.endswith(IMATRIX.upper()))
-    if found.weight_format not in FORMATS or (found.importance_matrix and found.weight_format in PLAIN):
-        raise AgentError(
-            ErrorCode.UNSUPPORTED,
-            f"there is no method {name!r}; there are {', '.join(FORMATS)}, the quantized ones also with {IMATRIX}",
-        )
+    plain, *added = name.strip().upper().split("+")
+    found = Recipe(plain, IMATRIX[1:].upper() in added, MIX[1:].upper() in added)
+    extra = found.importance_matrix + found.mixed
+    if plain not in FORMATS or extra != len(added) or (extra and plain in PLAIN):
+        detail = f"there is no method {name!r}; there are {', '.join(FORMATS)}, the quantized ones also with "
+        raise AgentError(ErrorCode.UNSUPPORTED, detail + f"{IMATRIX} and {MIX}")
     return found
 
 
@@ -147,12 +159,18 @@ def format_of(header: GgufHeader) -> str:
 
 
 async def quantize(
-    source: Path, weight_format: str, target: Path, *, importance: Path | None, bench: Workbench
+    source: Path,
+    weight_format: str,
+    target: Path,
+    *,
+    importance: Path | None,
+    bench: Workbench,
+    overrides: Mapping[str, int] = MappingProxyType({}),
 ) -> Artifact:
-    """Write `source` as `weight_format` to `target`, with its manifest beside it.
+    """Write `source` as `weight_format`, tensors that `overrides` names otherwise, to `target`, its manifest beside it.
 
     Raises:
-        AgentError: `unsupported` for another format, `unreadable_model`, `disk_full`, `tool_failed`.
+        AgentError: `unsupported` for another format, `unreadable_model`, `out_of_memory`, `disk_full`, `tool_failed`.
     """
     if weight_format not in FORMATS:
         raise AgentError(ErrorCode.UNSUPPORTED, f"GGUF has no {weight_format!r} here; there are {', '.join(FORMATS)}")
@@ -160,7 +178,9 @@ async def quantize(
     header = await asyncio.to_thread(read_header, source)
     source_format = format_of(header)
     matrix = manifest(importance) if importance else None
-    needed = int(header.parameters * form.bits / 8)
+    bits = max(form.bits, FORMATS["Q8_0"].bits) if overrides else form.bits
+    needed = int(header.parameters * bits / 8)
+    free_memory(source.stat().st_size + needed + TOOL_BYTES, f"{weight_format} of {source.name}")
 
     async def write(path: Path) -> Artifact:
         request = QuantizeRequest(
@@ -169,6 +189,7 @@ async def quantize(
             ftype=form.ftype,
             requantize=source_format not in PLAIN,
             importance=importance,
+            overrides=dict(overrides),
             threads=bench.threads,
         )
         start = time.monotonic()
@@ -179,6 +200,7 @@ async def quantize(
             method="gguf",
             weight_format=weight_format,
             source_format=source_format,
+            parameters={f"tensor_type.{pattern}": kind for pattern, kind in overrides.items()},
             importance=matrix.output if matrix else None,
             calibration=matrix.calibration if matrix else None,
             calibration_tokens=matrix.calibration_tokens if matrix else None,

@@ -1,4 +1,4 @@
-"""The header of a GGUF file: bytes in, file type and parameter count out; trusts no length that the file states.
+"""The header of a GGUF file: its record out, of metadata and tensors; trusts no length that the file states.
 
 Layout: github.com/ggml-org/ggml, docs/gguf.md (versions 2 and 3, little-endian).
 """
@@ -8,28 +8,17 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import NonNegativeInt, PositiveInt
-
-from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
+from schemas.gguf import OUTPUT, GgufHeader, Value
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 MAX_ENTRIES = 1_000_000
 MAX_STRING = 64 * 1024 * 1024
 MAX_DIMENSIONS = 4
+MAX_TEXT = 256
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-STRING, ARRAY, UINT32 = 8, 9, 4
-FILE_TYPE = b"general.file_type"
-
-
-class GgufHeader(Record):
-    """What compressing needs to know of its source."""
-
-    tensors: PositiveInt
-    parameters: PositiveInt
-    file_type: NonNegativeInt | None
-    """`enum llama_ftype`; absent in some files."""
+STRING, ARRAY = 8, 9
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -56,63 +45,67 @@ class _Reader:
         magic = self._file.read(len(MAGIC))
         if magic != MAGIC:
             raise self._refuse(f"is not a GGUF file (it begins with {magic!r})")
-        if self._scalar("I") not in VERSIONS:
+        if self._whole("I") not in VERSIONS:
             raise self._refuse("is GGUF of a version this agent does not know")
         tensors, entries = self._count(), self._count()
-        file_type = None
-        for _ in range(entries):
-            key, kind = self._string(), self._scalar("I")
-            if key == FILE_TYPE and kind == UINT32:
-                file_type = self._scalar("I")
-            else:
-                self._skip(kind)
-        parameters = sum(self._tensor() for _ in range(tensors))
+        metadata = dict(self._entry() for _ in range(entries))
+        sizes = [self._tensor() for _ in range(tensors)]
+        parameters = sum(elements for _, elements in sizes)
         if not parameters:
             raise self._refuse("holds no weights")
-        return GgufHeader(tensors=tensors, parameters=parameters, file_type=file_type)
+        has_output = any(name == OUTPUT for name, _ in sizes)
+        return GgufHeader(tensors=tensors, parameters=parameters, metadata=metadata, has_output=has_output)
 
-    def _tensor(self) -> int:
-        """Past one tensor's entry; its number of elements."""
-        self._string()
-        dimensions = self._scalar("I")
+    def _entry(self) -> tuple[str, Value]:
+        """A key and its value; of an array, its length."""
+        return self._text(), self._value(self._whole("I"))
+
+    def _tensor(self) -> tuple[str, int]:
+        """One tensor's name and its number of elements."""
+        name, dimensions = self._text(), self._whole("I")
         if dimensions > MAX_DIMENSIONS:
             raise self._refuse(f"describes a tensor of {dimensions} dimensions")
-        elements = math.prod(self._scalar("Q") for _ in range(dimensions))
+        elements = math.prod(self._whole("Q") for _ in range(dimensions))
         self._take(struct.calcsize("<IQ"))  # its type and where its data begin
-        return elements
+        return name, elements
 
-    def _skip(self, kind: int) -> None:
+    def _value(self, kind: int) -> Value:
         if kind == STRING:
-            self._string()
-        elif kind == ARRAY:
-            inner, count = self._scalar("I"), self._scalar("Q")
-            if inner == STRING:
-                for _ in range(self._bounded(count)):
-                    self._string()
-            else:
-                self._take(self._bounded(count) * self._size(inner))
+            return self._text()
+        if kind != ARRAY:
+            return self._scalar(self._code(kind))
+        inner, count = self._whole("I"), self._count()
+        if inner == STRING:
+            for _ in range(count):
+                self._string()
         else:
-            self._take(self._size(kind))
+            self._take(count * struct.calcsize("<" + self._code(inner)))
+        return count
 
-    def _size(self, kind: int) -> int:
+    def _code(self, kind: int) -> str:
         if kind not in SCALARS:
             raise self._refuse(f"has a value of unknown type {kind}")
-        return struct.calcsize("<" + SCALARS[kind])
+        return SCALARS[kind]
 
     def _count(self) -> int:
-        return self._bounded(self._scalar("Q"))
-
-    def _bounded(self, count: int) -> int:
+        count = self._whole("Q")
         if count > MAX_ENTRIES:
             raise self._refuse(f"claims {count} entries")
         return count
 
-    def _scalar(self, code: str) -> int:
+    def _whole(self, code: str) -> int:
+        return int(self._scalar(code))
+
+    def _scalar(self, code: str) -> int | float | bool:
         (value,) = struct.unpack("<" + code, self._take(struct.calcsize("<" + code)))
-        return int(value)
+        return value  # type: ignore[no-any-return]  # the codes above are of numbers and truth values alone
+
+    def _text(self) -> str:
+        """Text as far as anyone needs it: names and choices, not templates."""
+        return self._string()[:MAX_TEXT].decode("utf-8", "replace")
 
     def _string(self) -> bytes:
-        return self._take(self._scalar("Q"))
+        return self._take(self._whole("Q"))
 
     def _take(self, size: int) -> bytes:
         if size > MAX_STRING:

@@ -1,9 +1,13 @@
 """The methods that make smaller models, as data: a name on the wire in, what it needs and what it makes out."""
 
+import json
 import tomllib
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
 
 from pydantic import Field, PositiveFloat
 
@@ -14,6 +18,9 @@ from schemas.error import AgentError, ErrorCode
 
 GGUF = "gguf"
 GGUF_ENGINE = "llama.cpp"
+GROUP = "-g"
+SIZES = ("32", "64", "128")
+"""Group sizes that may be asked for: `gptq-w4a16-g32`."""
 
 
 class Form(StrEnum):
@@ -66,29 +73,65 @@ def methods() -> dict[str, Method]:
 
 
 def method(name: str) -> Method:
-    """One method.
+    """One method, perhaps with the size of its groups at the end: `gptq-w4a16-g32`.
 
     Raises:
         AgentError: `unsupported`, with the names there are.
     """
-    found = methods().get(name)
+    plain, _, size = name.rpartition(GROUP)
+    found, grouped = methods().get(name), methods().get(plain)
+    if found is None and grouped is not None and grouped.grouped and size in SIZES:
+        found = grouped.model_copy(update={"name": name, "parameters": grouped.parameters | {"group_size": int(size)}})
     if found is None:
-        detail = f"there is no method {name!r}; there are {', '.join(methods())}"
-        raise AgentError(ErrorCode.UNSUPPORTED, detail)
+        detail = f"there is no method {name!r}; there are {', '.join(methods())}, those in groups also with "
+        raise AgentError(ErrorCode.UNSUPPORTED, detail + ", ".join(GROUP + each for each in SIZES))
     return found
 
 
-def require_engine(name: str, engine: str) -> Method:
-    """The method called `name`, where `engine` loads what it makes.
+class Loadable(Protocol):
+    """What one or another engine loads."""
+
+    @property
+    def name(self) -> str:
+        """On the wire."""
+
+    @property
+    def engines(self) -> Sequence[str]:
+        """Every engine that loads the result."""
+
+
+def require_engine(found: Loadable, engines: Sequence[str]) -> None:
+    """Refuse a method none of whose engines is among `engines`; where that is empty, any will do.
 
     Raises:
-        AgentError: `unsupported`, naming the engines that do.
+        AgentError: `unsupported`, naming the engines that load what the method makes.
     """
-    found = method(name)
-    if engine not in found.engines:
-        detail = f"{engine} does not load what {name} makes; these do: {', '.join(found.engines)}"
+    if engines and not set(engines) & set(found.engines):
+        detail = f"{' or '.join(engines)} does not load what {found.name} makes; these do: {', '.join(found.engines)}"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
-    return found
+
+
+LOADERS = {
+    "": ("transformers", "transformers"),
+    "compressed-tensors": ("transformers", "llmcompressor"),
+    "gptq": ("gptqmodel", "gptqmodel"),
+    "bitsandbytes": ("transformers", "transformers"),
+}
+"""Engine and toolchain for a folder, by the `quant_method` that its configuration names."""
+
+
+def loader(folder: Path) -> tuple[str, str]:
+    """The engine that loads a folder of safetensors, and the toolchain that has it.
+
+    Raises:
+        AgentError: `unsupported` for a quantization that nothing here loads.
+    """
+    quantized = json.loads((folder / "config.json").read_bytes()).get("quantization_config") or {}
+    kind = str(quantized.get("quant_method", ""))
+    if kind not in LOADERS:
+        known = ", ".join(filter(None, LOADERS))
+        raise AgentError(ErrorCode.UNSUPPORTED, f"{folder.name} is quantized by {kind!r}; there are {known}")
+    return LOADERS[kind]
 
 
 def _gguf(name: str, bits: float) -> Method:

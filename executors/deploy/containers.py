@@ -67,11 +67,16 @@ def words(release: ClusterRelease, container: EngineContainer, *, folder: str = 
     """The whole command of one machine's engine; the model's file lies in `folder`.
 
     Raises:
-        AgentError: `unsupported` where a replica spans machines and the engine cannot without a launcher of its own.
+        AgentError: `unsupported` where a replica spans machines and the engine cannot without a launcher of its own, or
+            where it reads settings from a file.
     """
     if release.nodes > 1 and not container.nodes:
         detail = f"{container.engine} joins machines by a launcher of its own, which is not written here"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
+    if release.settings:
+        raise AgentError(
+            ErrorCode.UNSUPPORTED, f"{container.engine} reads a file of settings, which is not laid out here"
+        )
     facts = {"{model}": f"{folder}/{release.weights}", "{name}": release.name, "{port}": str(container.port)}
     facts["{nodes}"] = str(release.nodes)
     span = container.nodes if release.nodes > 1 else ()

@@ -94,11 +94,6 @@ class Exposure:
         self._last = (time.monotonic(), Exposed(services=services, targets=targets))
         return self._last[1]
 
-    def close(self) -> None:
-        """Let go of the logs."""
-        for log in self._logs.values():
-            log.close()
-
     def _services(self, home: Home, deployment: Deployment) -> Iterable[ServiceFigures]:
         limit_ms = deployment.last.latency_limit_ms if deployment.last else None
         placed = {release.slot.value: f"v{release.number}" for release in deployment.releases}

@@ -1,9 +1,7 @@
 """The gateway's log in, requests as they were served out; it can be followed across rotations and restarts."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import orjson
 from pydantic import ValidationError
@@ -16,52 +14,44 @@ ABSENT = "-"
 
 
 class RequestLog:
-    """One reader of the log, which remembers how far it has read."""
+    """One reader of the log, which remembers how far it has read. It holds no file open."""
 
     def __init__(self, path: Path, *, from_end: bool = False) -> None:
         """`from_end` skips what is there already."""
         self._path = path
-        self._file: BinaryIO | None = None
-        self._rest = b""
+        self._inode, self._at, self._rest = 0, 0, b""
         if from_end and path.exists():
-            self._open().seek(0, 2)
+            found = path.stat()
+            self._inode, self._at = found.st_ino, found.st_size
 
     def new(self) -> list[RequestSeen]:
         """Requests that were finished since the last call, in the order in which they were."""
-        found = list(self._read())
-        if self._file is not None and not self._same():  # it was moved away: what it still held has been read
-            self.close()
-            found += self._read()
-        return found
+        found: list[RequestSeen] = []
+        inode = _inode(self._path)
+        if inode != self._inode:
+            moved = rotated(self._path)
+            if self._inode and _inode(moved) == self._inode:  # it still holds what was written after the last call
+                found = self._read(moved)
+            self._inode, self._at, self._rest = inode, 0, b""
+        return found + self._read(self._path) if inode else found
 
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file, self._rest = None, b""
+    def _read(self, path: Path) -> list[RequestSeen]:
+        with path.open("rb") as file:
+            file.seek(self._at)
+            text = file.read()
+        self._at += len(text)
+        *lines, self._rest = (self._rest + text).split(b"\n")
+        return [row for line in lines if (row := _row(line))]
 
-    def _read(self) -> Iterator[RequestSeen]:
-        try:
-            text = self._rest + (self._file or self._open()).read()
-        except FileNotFoundError:
-            return
-        *lines, self._rest = text.split(b"\n")
-        yield from filter(None, map(_row, lines))
 
-    def _open(self) -> BinaryIO:
-        self._file = self._path.open("rb")
-        return self._file
-
-    def _same(self) -> bool:
-        try:
-            return self._file is not None and self._path.stat().st_ino == os.fstat(self._file.fileno()).st_ino
-        except FileNotFoundError:
-            return False
+def rotated(path: Path) -> Path:
+    """Where the supervisor moves a log that has grown too large."""
+    return path.with_name(path.name + ".1")
 
 
 def since(path: Path, at_s: float) -> list[RequestSeen]:
     """Every request that came at `at_s` (seconds since 1970) or later and is finished, oldest file first."""
-    files = [path.with_name(path.name + ".1"), path]
+    files = [rotated(path), path]
     return [row for file in files if file.exists() for row in RequestLog(file).new() if row.at_s >= at_s]
 
 
@@ -74,6 +64,14 @@ def service(rows: Sequence[RequestSeen], release: str) -> Service:
         failed=sum(row.failed for row in rows),
         latency=percentiles(served, "gateway's log"),
     )
+
+
+def _inode(path: Path) -> int:
+    """Which file is there; 0 where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def _row(line: bytes) -> RequestSeen | None:

@@ -162,14 +162,20 @@ class Supervisor:
 
     def _answers(self) -> bool:
         try:
-            return bool(_proxy(self.home).supervisor.getState())
+            with _proxy(self.home) as proxy:
+                return bool(proxy.supervisor.getState())
         except (OSError, HTTPException, Error):
             return False
 
     async def _call(self, method: str, *arguments: str) -> Any:  # noqa: ANN401 - XML-RPC answers with what it likes
         """One call; raises Fault as supervisord answered, AgentError `tool_failed` where it does not answer."""
+
+        def call() -> Any:  # noqa: ANN401 - as above
+            with _proxy(self.home) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+
         try:
-            return await asyncio.to_thread(lambda: getattr(_proxy(self.home).supervisor, method)(*arguments))
+            return await asyncio.to_thread(call)
         except (OSError, HTTPException) as error:
             detail = f"the supervisor of {self.home.name} does not answer: {error}"
             raise AgentError(ErrorCode.TOOL_FAILED, detail) from error

@@ -17,7 +17,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from executors.measure.statistics import student
 from schemas.base import Record
-from schemas.measurement import GateDecision, GateVerdict, QualityMeasurement
+from schemas.measurement import GateDecision, GateVerdict, PositionQuality, QualityMeasurement
 
 
 class GateRule(Record):
@@ -39,10 +39,14 @@ class Block(Record):
 
     event: Literal["block"] = "block"
     chunk: NonNegativeInt
+    start: NonNegativeInt = 0
+    """Its place in the chunk, in tokens."""
     tokens: PositiveInt
     nll_baseline: NonNegativeFloat
     nll_candidate: NonNegativeFloat
     kl: float
+    kl_is_bound: bool = False
+    """Whether only the candidate's likeliest tokens were told."""
     top1: NonNegativeInt
 
 
@@ -124,9 +128,31 @@ def measure(blocks: Sequence[Block], rule: GateRule, text: str) -> QualityMeasur
         kl=kl.mean,
         kl_low=max(0.0, kl.low),
         kl_high=kl.high,
+        kl_is_bound=any(block.kl_is_bound for block in blocks),
+        positions=positions(blocks),
         top1=sum(block.top1 for block in blocks) / total,
         text=text,
     )
+
+
+def positions(blocks: Sequence[Block]) -> tuple[PositionQuality, ...]:
+    """What was lost by place in the chunk, over the chunks seen so far."""
+    found = []
+    for start in sorted({block.start for block in blocks}):
+        here = [block for block in blocks if block.start == start]
+        tokens = sum(block.tokens for block in here)
+        samples = np.array([(block.nll_candidate - block.nll_baseline) / block.tokens for block in here])
+        found.append(
+            PositionQuality(
+                start=start,
+                tokens=tokens,
+                nll_difference=float(samples.mean()),
+                standard_error=float(samples.std(ddof=1)) / math.sqrt(samples.size) if samples.size > 1 else 0.0,
+                kl=sum(block.kl for block in here) / len(here),
+                top1=sum(block.top1 for block in here) / tokens,
+            )
+        )
+    return tuple(found)
 
 
 def verdict(quality: QualityMeasurement, rule: GateRule) -> GateVerdict:

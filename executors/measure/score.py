@@ -1,6 +1,7 @@
 """Judges a candidate: two models and a text in, the gate's decision out, over blocks that a worker streams.
 
-Two GGUF files are scored by llama.cpp; a folder is scored by the engine that loads it, against a baseline folder.
+Two GGUF files are scored by llama.cpp; a folder by the engine that loads it, against a baseline folder; a served model
+by what its endpoint tells, against either.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
+from executors.compress.gguf import manifest, manifest_of
 from executors.files import describe_folder, digest, free_room
 from executors.measure.gate import Block, GateRule, Look, decide
 from executors.toolchain import Toolchain
@@ -20,7 +22,7 @@ from executors.worker import Progress, Workbench, Worker
 from schemas.artifact import Text
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
-from schemas.measurement import GateDecision
+from schemas.measurement import GateDecision, ServedModel
 
 LLAMA_CPP = "llama.cpp"
 BASELINE_ENGINE = "transformers"
@@ -41,7 +43,9 @@ class ScoreRequest(Record):
     """What `workers/llamacpp_score.py` and `workers/score.py` are asked; engines only matter to the latter."""
 
     baseline: Path
-    candidate: Path
+    candidate: Path | None
+    endpoint: ServedModel | None
+    """Where the candidate is served."""
     text: Path
     cache: Path
     n_ctx: PositiveInt = CONTEXT
@@ -56,7 +60,7 @@ class ScoreRequest(Record):
 
 async def judge(
     baseline: Path,
-    candidate: Path,
+    candidate: Path | ServedModel,
     *,
     text: Text,
     rule: GateRule,
@@ -67,19 +71,21 @@ async def judge(
 ) -> GateDecision:
     """Score until the rule settles it or its bound of tokens is reached; the blocks are kept beside the log.
 
-    `engine` is the one that loads the candidate (`Method.engine`), in `bench`'s toolchain. `baseline_engine`, for
-    folders, is transformers unless another is named.
+    `engine` is the one that loads a candidate that is not served already (`Method.engine`), in `bench`'s toolchain.
+    `baseline_engine`, for folders, is transformers unless another is named.
 
     The baseline's scores are kept in `cache`, one folder for each baseline, text, toolchain and setting.
 
     Raises:
         AgentError: `unreadable_model`, `unsupported` (no shared tokenizer, too short a text), `disk_full`,
-            `tool_failed`.
+            `engine_failed` (a served candidate does not answer), `tool_failed`.
     """
-    by = baseline_engine or (LLAMA_CPP if engine == LLAMA_CPP else BASELINE_ENGINE)
+    by = baseline_engine or (BASELINE_ENGINE if baseline.is_dir() else LLAMA_CPP)
+    served = candidate if isinstance(candidate, ServedModel) else None
     request = ScoreRequest(
         baseline=baseline,
-        candidate=candidate,
+        candidate=candidate if isinstance(candidate, Path) else None,
+        endpoint=served,
         text=text.path,
         cache=await asyncio.to_thread(_cache_folder, cache, baseline, text, by, bench.toolchain),
         max_chunks=max(1, rule.max_tokens // (CONTEXT // 2)),
@@ -87,7 +93,7 @@ async def judge(
         engine=engine,
         baseline_engine=by,
     )
-    script = "llamacpp_score" if engine == LLAMA_CPP else "score"
+    script = "llamacpp_score" if by == LLAMA_CPP else "score"
     name = candidate.stem
     blocks: list[Block] = []
     look: Look | None = None
@@ -110,11 +116,21 @@ async def judge(
     return look.decision
 
 
+def _digest(weights: Path) -> str:
+    """The content's digest, from its manifest where it has one that fits: reading a large model takes long."""
+    if weights.is_dir():
+        size = sum(path.stat().st_size for path in weights.rglob("*") if path.is_file())
+    else:
+        size = weights.stat().st_size
+    if manifest_of(weights).exists() and (made := manifest(weights).output).bytes == size:
+        return made.sha256
+    return describe_folder(weights)[0].sha256 if weights.is_dir() else digest(weights)
+
+
 def _cache_folder(cache: Path, baseline: Path, text: Text, engine: str, toolchain: Toolchain) -> Path:
     """The folder for this baseline's scores, made, with room in it."""
     packages = toolchain.stamp.packages if toolchain.stamp else ()
-    weights = describe_folder(baseline)[0].sha256 if baseline.is_dir() else digest(baseline)
-    parts = (weights, text.sha256, engine, *packages, CONTEXT, BLOCK, KL_EVERY)
+    parts = (_digest(baseline), text.sha256, engine, *packages, CONTEXT, BLOCK, KL_EVERY)
     folder = cache / hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)

@@ -151,7 +151,7 @@ def compress(request: dict[str, object], channel: Channel) -> None:
     copy_tokenizer(source, target)
     make_portable(target)
     read = sum(row.numel() for row in found)
-    channel.send("result", calibration_tokens=read, parameters=settings, peak_bytes=peak_bytes())
+    channel.send("result", calibration_tokens=read, parameters=settings, curve=curve, peak_bytes=peak_bytes())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Compresses a Hugging Face folder with LLM Compressor: GPTQ, AWQ, SmoothQuant, FP8, mixed bits, 2:4 sparsity.
 
-Request as `CompressRequest`; `parameters`: `modifier`, and of `bits`, `group_size`, `strength`, `kept_share` its own.
+Request as `CompressRequest`; `parameters`: `modifier`, and of `bits`, `group_size`, `strength`, `kept_share`, `grid`
+(points that AWQ tries for each scale, no more than `steps`) its own.
 """
 
 import contextlib
@@ -65,7 +66,10 @@ def rounding_loss(weight: torch.Tensor, bits: int, size: int) -> float:
 
 RECIPES: dict[str, Callable[[torch.nn.Module, dict[str, object]], list[object]]] = {
     "gptq": lambda _, s: [GPTQModifier(**grouped(s["bits"], s["group_size"]))],
-    "awq": lambda _, s: [AWQModifier(), QuantizationModifier(**grouped(s["bits"], s["group_size"], symmetric=False))],
+    "awq": lambda _, s: [
+        AWQModifier(n_grid=s["grid"]),
+        QuantizationModifier(**grouped(s["bits"], s["group_size"], symmetric=False)),
+    ],
     "smoothquant": lambda _, s: [
         SmoothQuantModifier(smoothing_strength=s["strength"]),
         QuantizationModifier(scheme="W8A8", **LINEAR),
@@ -91,6 +95,8 @@ def compress(request: dict[str, object], channel: Channel) -> None:
     torch.set_num_threads(request["threads"])
     source, target = Path(request["source"]), Path(request["target"])
     settings = dict(request["parameters"])
+    if "grid" in settings:
+        settings["grid"] = min(settings["grid"], request["steps"])
     model = AutoModelForCausalLM.from_pretrained(
         source, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )

@@ -26,6 +26,7 @@ class Folder:
     def __init__(self, folder: Path, engine: str, *, threads: int, n_ctx: int) -> None:
         self.n_ctx = n_ctx
         self._tokens = Tokens(folder)
+        self.encode, self.decode, self.end_token = self._tokens.encode, self._tokens.decode, self._tokens.end_token
         self._model = import_module(MODULES[engine]).Model(folder, threads)
 
     def chunks(self, text: str) -> list[list[int]]:

@@ -47,18 +47,18 @@ class Model:
         self._library.llama_free(self._context)
         self._library.llama_model_free(self._model)
 
-    def tokenize(self, text: str) -> list[int]:
-        """The tokens of `text`, special ones neither added nor recognised."""
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of `text`, special ones not added, and recognised where `special` says so."""
         raw = text.encode()
         buffer = (c_int32 * (len(raw) + 8))()
-        count = self._library.llama_tokenize(self._vocab, raw, len(raw), buffer, len(buffer), False, False)  # noqa: FBT003 - a C signature
+        count = self._library.llama_tokenize(self._vocab, raw, len(raw), buffer, len(buffer), False, special)  # noqa: FBT003 - a C signature
         if count < 0:
             raise WorkerError("tool_failed", "llama.cpp cannot tokenise the text")
         return list(buffer[:count])
 
     def chunks(self, text: str) -> list[list[int]]:
         """`text` in whole chunks of `n_ctx` tokens, each begun by the model's begin token where it wants one."""
-        tokens = self.tokenize(text)
+        tokens = self.encode(text)
         whole = [tokens[at : at + self.n_ctx] for at in range(0, len(tokens) - self.n_ctx + 1, self.n_ctx)]
         if self._library.llama_vocab_get_add_bos(self._vocab):
             bos = int(self._library.llama_vocab_bos(self._vocab))
@@ -99,19 +99,28 @@ class Model:
     def generate(self, prompt: str, count: int) -> str:
         """The likeliest continuation of `prompt`, at most `count` tokens."""
         self.forget()
-        tokens = self.tokenize(prompt)
-        at, pieces = 0, []
+        tokens = self.encode(prompt)
+        at, answer = 0, []
         for _ in range(count):
             row = self.logits(tokens, range(len(tokens) - 1, len(tokens)), at)
             at += len(tokens)
             best = int(row[-1].argmax())
             if self._library.llama_vocab_is_eog(self._vocab, best):
                 break
-            pieces.append(self._piece(best))
+            answer.append(best)
             tokens = [best]
-        return b"".join(pieces).decode(errors="replace")
+        return self.decode(answer)
 
-    def _piece(self, token: int) -> bytes:
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of `ids`, special tokens left out unless `special` says so."""
+        return b"".join(self._piece(token, special=special) for token in ids).decode(errors="replace")
+
+    @property
+    def end_token(self) -> str:
+        """What ends a text, as it is written."""
+        return self.decode([self._library.llama_vocab_eos(self._vocab)], special=True)
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
         buffer = create_string_buffer(PIECE_BYTES)
-        size = self._library.llama_token_to_piece(self._vocab, token, buffer, PIECE_BYTES, 0, False)  # noqa: FBT003 - a C signature
+        size = self._library.llama_token_to_piece(self._vocab, token, buffer, PIECE_BYTES, 0, special)
         return buffer.raw[: max(size, 0)]

@@ -1,11 +1,11 @@
 """Writes a GGUF in another weight format with llama.cpp's own quantizer, as built into cyllama.
 
 Request: `source`, `target`, `ftype` (number of `enum llama_ftype`), `requantize`, `importance` (.npz or null),
-`threads`. Result: `tensors`, `weighted`.
+`overrides` (`enum ggml_type` by pattern of tensor names), `threads`. Result: `tensors`, `weighted`.
 
-cyllama exposes the quantizer's parameters but not the pointer to an importance matrix. The C structure lies inside the
-Python object, so `find_params` looks for it by values set through the public attributes and refuses the object where
-any known field does not read back as set.
+cyllama exposes the quantizer's parameters but not the pointers to an importance matrix and to types of single tensors.
+The C structure lies inside the Python object, so `find_params` looks for it by values set through the public attributes
+and refuses the object where any known field does not read back as set.
 """
 
 import ctypes
@@ -26,6 +26,12 @@ class ImatrixData(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("data", ctypes.POINTER(ctypes.c_float)), ("size", ctypes.c_size_t))
 
 
+class TensorOverride(ctypes.Structure):
+    """`struct llama_model_tensor_override`; a NULL pattern ends the array (llama-quant.cpp)."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("type", ctypes.c_int))
+
+
 class QuantizeParams(ctypes.Structure):
     """`struct llama_model_quantize_params` at build b9190."""
 
@@ -42,7 +48,7 @@ class QuantizeParams(ctypes.Structure):
         ("dry_run", ctypes.c_bool),
         ("imatrix", ctypes.POINTER(ImatrixData)),
         ("kv_overrides", ctypes.c_void_p),
-        ("tt_overrides", ctypes.c_void_p),
+        ("tt_overrides", ctypes.POINTER(TensorOverride)),
         ("prune_layers", ctypes.c_void_p),
     )
 
@@ -110,8 +116,16 @@ def quantize(request: dict[str, object], channel: Channel) -> None:
     params.ftype = request["ftype"]
     params.allow_requantize = request["requantize"]
     table, owners = load_importance(request["importance"]) if request["importance"] else (None, [])
-    if table is not None:
-        find_params(params).imatrix = table
+    overrides = request["overrides"]
+    types = (TensorOverride * (len(overrides) + 1))()  # the last row stays NULL and ends the table
+    for row, (pattern, kind) in zip(types, overrides.items(), strict=False):
+        row.pattern, row.type = pattern.encode(), kind
+    if table is not None or overrides:
+        inner = find_params(params)
+        if table is not None:
+            inner.imatrix = table
+        if overrides:
+            inner.tt_overrides = types
     seen: list[str] = []
     done = total = 0
 

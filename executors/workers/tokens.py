@@ -1,5 +1,6 @@
 """The tokens of a model folder: its `tokenizer.json` in, chunks of token ids out; the `tokenizers` package only."""
 
+import json
 from pathlib import Path
 
 from protocol import WorkerError
@@ -18,8 +19,15 @@ class Tokens:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
 
-    def encode(self, text: str) -> list[int]:
-        """The tokens of `text`, special ones not added."""
+        settings = folder / "tokenizer_config.json"
+        told = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        end = told.get("eos_token") or ""
+        self.end_token = str(end["content"] if isinstance(end, dict) else end)
+        """What ends a text, as it is written; empty where the folder does not say."""
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """The tokens of `text`, special ones not added; `tokenizers` always recognises them."""
+        del special
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: list[int]) -> str:

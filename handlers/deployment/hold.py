@@ -65,7 +65,6 @@ class Hold:
                     await self._say()
                 await asyncio.sleep(LOOK_S)
         finally:
-            log.close()
             if judging:
                 judging.cancel()
                 await asyncio.gather(judging, return_exceptions=True)

@@ -56,7 +56,6 @@ async def shadow(desk: Desk, now: Deployment) -> ShadowRun:
                     sent += 1
                     replays.create_task(replay(session, path, row.prompt.encode(), next(urls)))
             await asyncio.sleep(LOOK_S)
-    log.close()
     if sent < wanted:
         detail = f"only {sent} of {wanted} shadow requests came in {desk.spec.hold_limit_s:.0f} s"
         raise AgentError(ErrorCode.TIMEOUT, detail)

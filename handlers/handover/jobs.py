@@ -9,17 +9,24 @@ from schemas.command import OptimizeInference
 from schemas.delegation import Peer
 from schemas.handover import Expected
 from schemas.measurement import LoadReport
+from schemas.model import ModelFacts
 from schemas.plan import Candidate, Plan, PlannedHandoff
 from schemas.report import Report
 
 
-def after_run(directory: Path, command: OptimizeInference, report: Report) -> tuple[str, ...]:
+def after_run(directory: Path, command: OptimizeInference, report: Report, model: ModelFacts) -> tuple[str, ...]:
     """The pages that a run leaves in its folder; none where the untouched model stays."""
     best = report.best
     if best is None or best.artifact is None or best.gate is None or best.load is None:
         return ()
     release = release_of(
-        command, best.candidate, job=report.job, version=report.hash, host=report.host, weights=best.artifact.path
+        command,
+        best.candidate,
+        model,
+        job=report.job,
+        version=report.hash,
+        host=report.host,
+        weights=best.artifact.path,
     )
     done = (f"{best.artifact.path} was made by {', '.join(best.artifact.tools)}.", best.gate.sentence, best.sentence)
     expected = _measured(best.load)
@@ -27,7 +34,9 @@ def after_run(directory: Path, command: OptimizeInference, report: Report) -> tu
     return GUIDE, RUNBOOK
 
 
-def after_plan(directory: Path, command: OptimizeInference, job: str, plan: Plan) -> PlannedHandoff | None:
+def after_plan(
+    directory: Path, command: OptimizeInference, model: ModelFacts, job: str, plan: Plan
+) -> PlannedHandoff | None:
     """What a plan leaves that others must carry out, and the work for whoever runs the cluster.
 
     None where nothing would do, or all of it belongs on the agent's own machine.
@@ -35,7 +44,7 @@ def after_plan(directory: Path, command: OptimizeInference, job: str, plan: Plan
     if not plan.chosen or plan.chosen[0].strategy.accelerator == HOST:
         return None
     best = plan.chosen[0]
-    release = release_of(command, best, job=job, version=plan.hash)
+    release = release_of(command, best, model, job=job, version=plan.hash)
     done = ("A plan was made; nothing was built, measured or judged.", *best.reasons)
     left = leave(
         directory, release, gated=False, verdict=plan.verdict, done=done, expected=_predicted(best), undo=plan.undo

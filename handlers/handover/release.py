@@ -3,11 +3,12 @@
 import re
 
 from planners.catalog import accelerator_from_host, hardware
-from planners.launch import launch_arguments
+from planners.launch import launch_of
 from schemas.cluster import DNS_PATTERN, ClusterRelease
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import Accelerator, HostFacts
+from schemas.model import ModelFacts
 from schemas.plan import Candidate
 
 LONGEST_NAME = 30
@@ -19,6 +20,7 @@ HOST = "host"
 def release_of(
     command: OptimizeInference,
     candidate: Candidate,
+    model: ModelFacts,
     *,
     job: str,
     version: str,
@@ -28,10 +30,15 @@ def release_of(
     """What to run; `weights` names the file that a job made, else a name is given that says what it must hold.
 
     Raises:
-        AgentError: `unknown_hardware` where the candidate's accelerator is this host's and `host` is not given.
+        AgentError: `unknown_hardware` where the candidate's accelerator is this host's and `host` is not given;
+            `unsupported` for libraries without a server of their own.
     """
     strategy, name = candidate.strategy, service_name(command.model)
     most, why = _most_replicas(command, candidate)
+    accelerator = _accelerator(strategy.accelerator, host)
+    launch = launch_of(strategy, model, accelerator)
+    if launch is None:
+        raise AgentError(ErrorCode.UNSUPPORTED, f"{strategy.engine} is a library without a server of its own")
     return ClusterRelease(
         name=name,
         model=command.model,
@@ -39,8 +46,10 @@ def release_of(
         job=job,
         strategy=strategy,
         weights=f"{name}-{weights or strategy.weight_format}",
-        arguments=launch_arguments(strategy),
-        accelerator=_accelerator(strategy.accelerator, host),
+        arguments=launch.arguments,
+        environment=launch.environment,
+        settings=launch.settings,
+        accelerator=accelerator,
         memory_gb=candidate.memory.total_gb,
         weights_gb=candidate.memory.weights_gb,
         replicas=strategy.replicas,

@@ -1,12 +1,14 @@
 """Findings of single parts of the loop as a person reads them: verdict first, figures, conditions."""
 
+import shlex
 from collections.abc import Iterator
 
-from handlers.markdown.sections import assumed, bullets, comparisons, document, file, gates, levels, loads
+from handlers.markdown.quality import pictures, positions, tasks, training
+from handlers.markdown.sections import assumed, bullets, comparisons, document, file, gates, levels, loads, profiled
 from handlers.markdown.text import figure, table
 from handlers.optimization.delegate import told
 from schemas.delegation import HandoffOutcome
-from schemas.findings import ComparisonReport, PerformanceReport, QualityReport
+from schemas.findings import ComparisonReport, PerformanceReport, QualityReport, RenderedReport
 from schemas.text import escape
 
 
@@ -25,10 +27,17 @@ def comparison_markdown(report: ComparisonReport) -> str:
     return document(_comparison(report))
 
 
+def rendered_markdown(report: RenderedReport) -> str:
+    """A step for hardware that is not here."""
+    return document(_rendered(report))
+
+
 def _performance(report: PerformanceReport) -> Iterator[str]:
     yield f"# {escape(report.model)}: measured"
     yield f"**{escape(report.sentence, 600)}**"
     yield "## Load, level by level\n\n" + loads([report.load])
+    if report.load.profile:
+        yield "## Where the time went\n\n" + profiled(report.load.profile)
     if report.comparisons:
         yield "## Predicted against measured\n\n" + comparisons([(report.load.strategy, report.comparisons)])
     yield from _handed(report.handoffs)
@@ -40,14 +49,31 @@ def _quality(report: QualityReport) -> Iterator[str]:
     yield f"# {escape(report.model)}, {escape(report.candidate)}: {report.gate.verdict}"
     yield f"**{escape(report.sentence, 600)}**"
     yield "## Quality gate\n\n" + gates([(report.candidate, report.gate)])
+    yield "## By position\n\n" + positions(report.gate.quality) + pictures(report.plots)
+    if report.tasks:
+        yield "## Tasks\n\n" + tasks(report.tasks)
     if report.comparisons:
         yield "## Predicted against measured\n\n" + comparisons([(report.candidate, report.comparisons)])
     if report.artifact:
         wrote = f"It wrote after a fixed prompt: {report.artifact.sample}"
         yield "## File\n\n" + bullets((file(report.artifact), wrote))
+        if report.artifact.curve:
+            yield "## Training\n\n" + training(report.artifact)
     yield from _handed(report.handoffs)
     text = f"Scored on {report.gate.quality.text}."
     yield "## Conditions\n\n" + bullets((*report.conditions, text, report.baseline_note))
+
+
+def _rendered(report: RenderedReport) -> Iterator[str]:
+    step = report.rendering
+    yield f"# {escape(report.model)}, {escape(step.method)}: planned only"
+    yield f"**{escape(report.sentence, 900)}**"
+    beside = f"Beside {step.script_name} lie the model's folder as `model` and a text as `calibration.txt`; then run"
+    yield f"## What to run where there is a GPU\n\n{beside}:\n\n    {shlex.join(step.command)}"
+    loads_it = f"By their documentation these load the result: {', '.join(step.engines)}."
+    yield "## Checked here\n\n" + bullets((*step.checks, f"Against {step.source}."))
+    yield "## Not checked\n\n" + bullets((*step.unchecked, loads_it))
+    yield from _handed(report.handoffs)
 
 
 def _comparison(report: ComparisonReport) -> Iterator[str]:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from executors import memory, models
+from executors.compress.gguf_header import read_header
 from executors.files import write_whole
 from executors.host import identity, probe
 from handlers.workbench.bench import Bench
 from handlers.workbench.memory import memory_of, recalled
 from handlers.workshop import Workshop
-from planners.catalog import accelerator_from_host, find_hardware, find_model
+from planners.catalog import accelerator_from_host, find_hardware, find_model, model_from_config
 from planners.corrections import Corrections, planner_version
-from planners.gguf import model_from_gguf_metadata, parse_gguf_header
+from planners.gguf import model_from_gguf
 from planners.plan import Facts, plan
 from planners.prices import PriceTable, load_prices
 from schemas.command import Constraints, Mode, OptimizeInference, Workload
@@ -41,6 +42,8 @@ class _Basis(NamedTuple):
     """All that a plan stands on, as something that can be looked up."""
 
     command: str
+    model: str
+    """Its facts where no GGUF file of its own is here."""
     file: _Stamp | None
     host: str | None
     prices: _Stamp | None
@@ -57,6 +60,7 @@ async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
     path = models.locate(command.model, workshop.model_roots)
     basis = _Basis(
         command=command.model_dump_json(exclude={"respond_format", "component_id"}),
+        model="" if path else model_of(command.model, workshop).model_dump_json(),
         file=_stamp(path) if path else None,
         host=host.model_dump_json() if host else None,
         prices=_stamp(workshop.price_file) if workshop.price_file else None,
@@ -69,7 +73,7 @@ async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
 def _planned(basis: _Basis) -> Plan:
     """The same request and facts give the same plan, so it is made once."""
     command = OptimizeInference.model_validate_json(basis.command)
-    model = from_file(basis.file[0]) if basis.file else find_model(command.model)
+    model = from_file(basis.file[0]) if basis.file else ModelFacts.model_validate_json(basis.model)
     host = HostFacts.model_validate_json(basis.host) if basis.host else None
     prices = basis.prices[0] if basis.prices else None
     known = memory.recall(basis.memory[0], planner_version()) if basis.memory else ()
@@ -106,14 +110,17 @@ def known(command: OptimizeInference, workshop: Workshop) -> None:
 
 
 def model_of(name: str, workshop: Workshop) -> ModelFacts:
-    """The facts of a model: from its own file where it is here, else from the catalog."""
-    path = models.locate(name, workshop.model_roots)
+    """The facts of a model: from its own file or its folder's description where one is here, else from the catalog."""
+    roots = workshop.model_roots
+    path = models.locate(name, roots) or models.locate_folder(name, roots)
     return from_file(path) if path else find_model(name)
 
 
 def from_file(path: Path) -> ModelFacts:
-    """The facts that a GGUF file states about itself."""
-    return model_from_gguf_metadata(parse_gguf_header(models.header(path)), path.stem)
+    """The facts that a GGUF file, or a folder's configuration, states about itself."""
+    if path.is_dir():
+        return model_from_config(models.config(path), path.name)
+    return model_from_gguf(read_header(path), path.stem)
 
 
 def facts(

@@ -1,11 +1,13 @@
 """Methods whose tools work on folders of safetensors: the 16-bit folder and smaller ones, each in its toolchain."""
 
+import asyncio
 from pathlib import Path
 
 from executors import toolchain
 from executors.compress.compress import Effort, compress
 from executors.compress.gguf import MANIFEST, manifest
-from executors.compress.methods import Method, method
+from executors.compress.inspect import inspect
+from executors.compress.methods import Method, loader, method
 from handlers.services import Services
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.weights import Base, Made, Weights
@@ -41,10 +43,29 @@ def folder_of(services: Services, job: str, name: str) -> Weights | None:
     return None
 
 
+def folder_at(folder: Path, workshop: Workshop) -> Weights:
+    """A folder of safetensors at hand, quantized or not, with the engine that loads it.
+
+    Raises:
+        AgentError: `unsupported` for a quantization that nothing here loads; `toolchain_missing`.
+    """
+    engine, tools = loader(folder)
+    return Weights(folder, engine, toolchain.find(tools, workshop.cache))
+
+
 async def folder_base_of(bench: Bench, stage: Stage) -> Base:
-    """The model's 16-bit form as a folder, in the job's directory."""
-    made = await _made(bench, method(CONVERSION), bench.source, StepKind.BASELINE, stage)
-    return Base(made.weights.path, made.artifact)
+    """The model's own folder, or its 16-bit form as a folder in the job's directory.
+
+    Raises:
+        AgentError: as `inspect`, for a folder that is not sound.
+    """
+    conversion = method(CONVERSION)
+    tools = toolchain.find(conversion.toolchain, bench.workshop.cache)
+    if bench.source.is_dir():
+        seen = await asyncio.to_thread(inspect, bench.source)
+        return Base(bench.source, seen.source_format, tools)
+    made = await _made(bench, conversion, bench.source, StepKind.BASELINE, stage)
+    return Base(made.weights.path, made.artifact.source_format, tools)
 
 
 async def compress_folder(bench: Bench, base: Base, chosen: Method, stage: Stage) -> Made:

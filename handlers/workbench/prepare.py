@@ -55,6 +55,16 @@ async def prepare(command: ModelCommand, source: Path, job: JobContext, services
     )
 
 
+def find_any(name: str, services: Services) -> Path:
+    """The file or folder of the model at hand that the sender named; a file where there are both.
+
+    Raises:
+        AgentError: `unknown_model`, with what there is; `unreadable_model`, `unsafe_model`.
+    """
+    roots = services.workshop.model_roots
+    return models.locate(name, roots) or models.locate_folder(name, roots) or find(name, services)
+
+
 def find(name: str, services: Services, job: str | None = None) -> Path:
     """The file of the model that the sender named: a model at hand, or a file that `job` made.
 

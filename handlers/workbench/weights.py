@@ -6,13 +6,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.compress.gguf import PLAIN, Recipe, compute_importance, manifest, manifest_of, quantize
+from executors.compress.gguf import MIXED, PLAIN, Recipe, compute_importance, manifest, manifest_of, quantize
 from executors.measure.gate import GateRule
 from executors.measure.score import LLAMA_CPP, judge
 from executors.toolchain import Toolchain
 from handlers.workbench.bench import Bench, Stage
 from schemas.artifact import Artifact
-from schemas.measurement import GateDecision
+from schemas.measurement import GateDecision, ServedModel
 from schemas.plan import StepKind
 
 BASE = "F16"
@@ -23,15 +23,18 @@ class Base:
     """The 16-bit weights that every smaller form is made from and held against."""
 
     path: Path
-    made: Artifact
-    """How they were made, and from what: a quantized source has lost something already."""
+    source_format: str
+    """What they were made from: a quantized source has lost something already."""
+    tools: Toolchain | None = None
+    """Where they are loaded, if that is not the bench's own toolchain."""
+    engine: str = LLAMA_CPP
 
     @property
     def note(self) -> str:
         """What a reader of figures against this baseline must know."""
-        source = self.made.source_format
+        source = self.source_format
         if source in PLAIN:
-            return f"The 16-bit baseline was made from {source} weights."
+            return f"The baseline holds what the model's {source} weights hold."
         return (
             f"The 16-bit baseline is the shipped {source} weights dequantised: what their own quantization lost is not "
             f"in these figures. {source} itself was left out of the candidates, since it would look free; other "
@@ -47,7 +50,7 @@ async def base_of(bench: Bench, stage: Stage) -> Base:
         async with bench.tool(StepKind.BASELINE, stage, "base") as tool:
             return await quantize(bench.source, BASE, path, importance=None, bench=tool)
 
-    return Base(path, await bench.step("base", Artifact, write))
+    return Base(path, (await bench.step("base", Artifact, write)).source_format)
 
 
 @dataclass(frozen=True)
@@ -75,22 +78,32 @@ async def compress(bench: Bench, base: Base, recipe: Recipe, stage: Stage) -> Ma
     async def write() -> Artifact:
         importance = await _importance(bench, base, stage) if recipe.importance_matrix else None
         async with bench.tool(StepKind.OPTIMIZATION, stage, f"compress-{recipe.stem}") as tool:
-            return await quantize(base.path, recipe.weight_format, path, importance=importance, bench=tool)
+            return await quantize(
+                base.path,
+                recipe.weight_format,
+                path,
+                importance=importance,
+                bench=tool,
+                overrides=MIXED if recipe.mixed else {},
+            )
 
     await bench.say(StepKind.OPTIMIZATION, stage, f"making {path.name} from {base.path.name}")
     return Made(Weights(path), await bench.step(f"compress-{recipe.stem}", Artifact, write))
 
 
-async def judged(bench: Bench, base: Base, candidate: Weights, limit: float, stage: Stage) -> GateDecision:
+async def judged(
+    bench: Bench, base: Base, candidate: Weights | ServedModel, limit: float, stage: Stage
+) -> GateDecision:
     """The gate's decision on a candidate against the baseline, at a relative loss of `limit`."""
     rule = GateRule(limit=limit, max_tokens=bench.workshop.effort.judge_tokens)
-    cache, text, name = bench.workshop.cache / "scores", bench.texts.evaluation, candidate.path.stem
+    cache, text = bench.workshop.cache / "scores", bench.texts.evaluation
+    by = base if isinstance(candidate, ServedModel) else candidate
+    scored = candidate if isinstance(candidate, ServedModel) else candidate.path
+    name = scored.stem
 
     async def score() -> GateDecision:
-        async with bench.tool(StepKind.VALIDATION, stage, f"judge-{name}", candidate.tools) as tool:
-            return await judge(
-                base.path, candidate.path, text=text, rule=rule, cache=cache, bench=tool, engine=candidate.engine
-            )
+        async with bench.tool(StepKind.VALIDATION, stage, f"judge-{name}", by.tools) as tool:
+            return await judge(base.path, scored, text=text, rule=rule, cache=cache, bench=tool, engine=by.engine)
 
     await bench.say(StepKind.VALIDATION, stage, "judging quality against the baseline")
     gate = await bench.step(f"judge-{name}", GateDecision, score)
@@ -108,7 +121,8 @@ async def _importance(bench: Bench, base: Base, stage: Stage) -> Path:
 async def _provide_importance(bench: Bench, base: Base, stage: Stage, path: Path) -> Artifact:
     """Computed once for the same weights, text, length and tools; other jobs copy it from the cache."""
     text, tokens = bench.texts.calibration, bench.workshop.effort.importance_tokens
-    parts = (base.made.output.sha256, text.sha256, tokens, *base.made.tools)
+    made = manifest(base.path)
+    parts = (made.output.sha256, text.sha256, tokens, *made.tools)
     kept = bench.workshop.cache / "importance" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.npz"
     if not manifest_of(kept).exists():
         async with bench.tool(StepKind.OPTIMIZATION, stage, "importance") as tool:

@@ -1,6 +1,5 @@
 """What is deployed, as Prometheus reads it: a gateway's log becomes counters, a record becomes gauges and targets."""
 
-import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -33,10 +32,9 @@ def runs() -> Iterator[Path]:
 
 
 @pytest.fixture
-def figures(runs: Path) -> Iterator[Exposure]:
+def figures(runs: Path) -> Exposure:
     """What is deployed below that folder."""
-    with contextlib.closing(Exposure(runs / "deployments", runs)) as opened:
-        yield opened
+    return Exposure(runs / "deployments", runs)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from executors.compress.gguf import check, compute_importance, manifest, quantize
+from executors.compress.gguf import MIXED, check, compute_importance, manifest, quantize
 from executors.files import describe, digest
 from executors.texts import Texts
 from executors.worker import Progress, Workbench
@@ -113,6 +113,26 @@ async def test_a_folder_that_cannot_be_written_is_named(shipped: Path, bench: Wo
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(AgentError, match=r"out\.gguf cannot be written"):
         await quantize(shipped, "F16", tmp_path / "file" / "out.gguf", importance=None, bench=bench)
+
+
+async def test_too_little_memory_is_found_before_it_starts(
+    shipped: Path, bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence has the memory needed and the memory there is (the machine's answer is a double)."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 10**6}))
+    with pytest.raises(AgentError, match=r"F16 of .* needs \d+ MB of memory and 1 MB are free") as caught:
+        await quantize(shipped, "F16", tmp_path / "out.gguf", importance=None, bench=bench)
+    assert caught.value.code is ErrorCode.OUT_OF_MEMORY
+    assert written(tmp_path) == set()
+
+
+async def test_single_tensors_keep_a_type_of_their_own(base: Path, bench: Workbench, tmp_path: Path) -> None:
+    """With the mix two kinds of tensors stay at 8 bits: a larger file, other weights, and the manifest says which."""
+    plain = await quantize(base, "Q4_0", tmp_path / "plain.gguf", importance=None, bench=bench)
+    mixed = await quantize(base, "Q4_0", tmp_path / "mixed.gguf", importance=None, bench=bench, overrides=MIXED)
+    assert plain.output.bytes * 1.1 < mixed.output.bytes < describe(base).bytes / 2
+    assert mixed.parameters == {f"tensor_type.{pattern}": kind for pattern, kind in MIXED.items()}
+    assert len(mixed.sample.split()) >= 5
 
 
 async def test_a_full_disk_leaves_nothing(shipped: Path, bench: Workbench, tmp_path: Path) -> None:

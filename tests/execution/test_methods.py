@@ -8,7 +8,8 @@ from execution.folders import write_model
 
 from executors import files, toolchain
 from executors.compress.compress import compress
-from executors.compress.methods import Form, method, methods, require_engine
+from executors.compress.gguf import recipe
+from executors.compress.methods import method, methods, require_engine
 from executors.toolchain import Toolchain
 from executors.worker import SCRIPTS, Workbench
 from planners.performance.formats import formats
@@ -43,11 +44,25 @@ def test_an_unknown_method_is_refused() -> None:
     assert caught.value.code is ErrorCode.UNSUPPORTED
 
 
+def test_groups_and_mixes_are_asked_for_in_the_name() -> None:
+    """A size for methods in groups, a mix for GGUF; what does not fit is refused with what there is."""
+    assert method("gptqmodel-4bit-g32").parameters == {"bits": 4, "group_size": 32}
+    assert recipe("q4_0+mix").stem == "Q4_0-mix"
+    assert recipe("Q4_0+imatrix+mix").stem == recipe("Q4_0+mix+imatrix").stem == "Q4_0-mix-imatrix"
+    for name in ("gptqmodel-4bit-g48", "ct2-int8-g32", "-g32"):
+        with pytest.raises(AgentError, match="-g32, -g64, -g128"):
+            method(name)
+    for name in ("Q4_0+mix+mix", "F16+mix", "Q4_0+best", "Q9+mix"):
+        with pytest.raises(AgentError, match=r"also with \+imatrix and \+mix"):
+            recipe(name)
+
+
 def test_a_method_that_the_engine_cannot_load_is_refused() -> None:
     """The answer names the engines that can."""
-    assert require_engine("gptq-w4a16", "vllm").output is Form.FOLDER
+    require_engine(method("gptq-w4a16"), ("vllm",))
+    require_engine(method("ct2-int8"), ())
     with pytest.raises(AgentError, match=r"vllm does not load what ct2-int8 makes; these do: ctranslate2") as caught:
-        require_engine("ct2-int8", "vllm")
+        require_engine(method("ct2-int8"), ("vllm",))
     assert caught.value.code is ErrorCode.UNSUPPORTED
 
 
@@ -58,7 +73,8 @@ def test_a_method_that_the_engine_cannot_load_is_refused() -> None:
         ("ct2-int8", "llmcompressor", "model", (ErrorCode.TOOLCHAIN_MISSING, "needs the toolchain transformers")),
         ("ct2-int8", "transformers", "model/config.json", (ErrorCode.UNSUPPORTED, "reads a folder")),
         ("ct2-int8", "transformers", "nowhere", (ErrorCode.UNREADABLE_MODEL, "is not a folder")),
-        ("gptq-w4a16", "llmcompressor", "model", (ErrorCode.UNSUPPORTED, "none divides")),
+        ("gptq-w4a16", "llmcompressor", "model", (ErrorCode.UNSUPPORTED, "nor does any narrower")),
+        ("gptqmodel-8bit-g128", "gptqmodel", "model", (ErrorCode.UNSUPPORTED, "in groups of 128")),
         ("safetensors", "transformers", "model/config.json", (ErrorCode.UNREADABLE_MODEL, "not a GGUF")),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from executors.models import locate, names
+from executors.models import description, locate, names
 from schemas.error import AgentError, ErrorCode
 
 
@@ -153,3 +153,29 @@ def test_t07_a_configuration_that_cannot_be_read_is_refused(root: Path, text: st
     with pytest.raises(AgentError, match=r"config.json cannot be read") as refused:
         locate("Tiny-1B", [root])
     assert refused.value.code is ErrorCode.UNREADABLE_MODEL
+
+
+def test_a_folder_is_described_by_its_config(root: Path) -> None:
+    """A model without a GGUF file can still be planned for: its folder's name and what its config.json says."""
+    (root / "Acme-7B").mkdir()
+    (root / "Acme-7B" / "config.json").write_text('{"model_type":"llama","hidden_size":64}')
+    assert description("acme 7b", [root]) == ("Acme-7B", {"model_type": "llama", "hidden_size": 64})
+    assert description("../Acme-7B/..", [root]) is None
+    assert description("folder", [root]) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("[1]", ErrorCode.UNREADABLE_MODEL),
+        ("{", ErrorCode.UNREADABLE_MODEL),
+        ('{"auto_map":{"AutoModel":"x.y"}}', ErrorCode.UNSAFE_MODEL),
+    ],
+)
+def test_a_folder_whose_config_is_none_is_refused(root: Path, content: str, code: ErrorCode) -> None:
+    """No JSON, no object, or one that would run code."""
+    (root / "Acme-7B").mkdir()
+    (root / "Acme-7B" / "config.json").write_text(content)
+    with pytest.raises(AgentError) as caught:
+        description("Acme-7B", [root])
+    assert caught.value.code is code

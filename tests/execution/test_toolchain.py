@@ -96,3 +96,14 @@ async def test_a_removed_toolchain_is_gone(tmp_path: Path) -> None:
     (folder / "lib").mkdir(parents=True)
     await toolchain.remove("texts", tmp_path)
     assert left_over(tmp_path) == []
+
+
+async def test_what_does_not_import_any_more_counts_as_broken(tmp_path: Path) -> None:
+    """An environment whose stamp is whole and whose package is gone is found out, and made again."""
+    made = await toolchain.install(BARE, tmp_path, lambda _: None)
+    lacking = toolchain.Toolchain(BARE.model_copy(update={"imports": ("no_such_module",)}), made.path)
+    with pytest.raises(AgentError, match="no_such_module"):
+        await toolchain.examine(lacking, tmp_path / "log")
+    assert toolchain.state(BARE, tmp_path) is ToolchainState.BROKEN
+    await toolchain.install(BARE, tmp_path, lambda _: None)
+    assert toolchain.state(BARE, tmp_path) is ToolchainState.READY

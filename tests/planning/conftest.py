@@ -30,7 +30,7 @@ def small_host() -> HostFacts:
     )
 
 
-def facts_for(request: OptimizeInference, corrections: Corrections | None = None) -> Facts:
+def facts_for(request: OptimizeInference, corrections: Corrections | None = None, *, silicon: bool = False) -> Facts:
     """What a plan for this request stands on, without any side effect."""
     host = small_host() if request.constraints.hardware == "host" else None
     pools = (
@@ -38,7 +38,7 @@ def facts_for(request: OptimizeInference, corrections: Corrections | None = None
         if host
         else find_hardware(request.constraints.hardware)
     )
-    return Facts(find_model(request.model), pools, host, load_prices(), corrections or Corrections())
+    return Facts(find_model(request.model), pools, host, load_prices(), corrections or Corrections(), silicon=silicon)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def page(fields: dict[str, Any]) -> str:
         if here
         else find_hardware(request.constraints.hardware)
     )
-    facts = Facts(find_model(request.model), pools, HOST if here else None, load_prices())
+    facts = Facts(find_model(request.model), pools, HOST if here else None, load_prices(), silicon=False)
     return f"```json\n{json.dumps(fields)}\n```\n\n{plan_markdown(plan(request, facts))}"
 
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from planners.arguments import faults
 from planners.catalog import find_hardware, find_model, load_prices
 from planners.choose import score
 from planners.plan import Facts, plan
@@ -20,8 +22,26 @@ Edit = Callable[[dict[str, Any]], None]
 ROUNDING = 1 + 2e-6
 """Figures are shown with six digits."""
 
-MODELS = ["llama-3-8b", "llama-3-70b", "qwen3-30b-a3b", "deepseek-v2-lite", "gemma-2-9b", "gpt-oss-20b"]
-HARDWARE = ["1xL4", "2xA10G", "1xRTX4090", "4xA100-SXM-80GB", "2xH100-SXM", "1xMI300X", "1xXeon-SPR", "4xTPU-v5e"]
+MODELS = [
+    "llama-3.1-8b",
+    "llama-3.3-70b",
+    "deepseek-r1",
+    "qwen3-30b-a3b",
+    "deepseek-v2-lite",
+    "gemma-2-9b",
+    "gpt-oss-20b",
+]
+HARDWARE = [
+    "8xH200",
+    "1xL4",
+    "2xA10G",
+    "1xRTX4090",
+    "4xA100-SXM-80GB",
+    "2xH100-SXM",
+    "1xMI300X",
+    "1xXeon-SPR",
+    "4xTPU-v5e",
+]
 
 
 def log_between(low: float, high: float) -> st.SearchStrategy[float]:
@@ -39,6 +59,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     targets = {
         "latency_p95": maybe(log_between(200, 60_000)),
         "ttft_p95": maybe(log_between(50, 10_000)),
+        "tpot_p50": maybe(log_between(3, 200)),
         "throughput": maybe(log_between(0.05, 60)),
     }
     constraints = {
@@ -46,9 +67,12 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         "max_quality_loss": draw(st.sampled_from([0.0, 0.005, 0.02, 0.1])),
         "budget_monthly": maybe(log_between(100, 40_000)),
     }
+    arrivals: list[dict[str, Any]] = [{}, {}, {"concurrency": 1}, {"concurrency": 24}, {"batch_job": True}]
     workload = {
         "input_tokens": draw(st.sampled_from([64, 512, 3000])),
         "output_tokens": draw(st.sampled_from([16, 200])),
+        "shared_prefix_tokens": draw(st.sampled_from([0, 0, 48])),
+        **draw(st.sampled_from(arrivals)),
     }
     return {
         "cmd": "OPTIMIZE_INFERENCE",
@@ -63,7 +87,7 @@ def ask(fields: dict[str, Any]) -> tuple[OptimizeInference, Facts]:
     """The request and the facts for it."""
     request = OptimizeInference.model_validate(fields)
     pools = find_hardware(request.constraints.hardware)
-    return request, Facts(find_model(request.model), pools, None, load_prices())
+    return request, Facts(find_model(request.model), pools, None, load_prices(), silicon=False)
 
 
 def planned(fields: dict[str, Any]) -> Plan | None:
@@ -80,7 +104,7 @@ def within(candidate: Candidate, fields: dict[str, Any], end: str) -> bool:
     """Whether a candidate's own figures, or the good ends of their intervals, keep every limit."""
     guess, targets, limits = candidate.prediction, fields["targets"], fields["constraints"]
     good, most = ("low", "high") if end == "best" else ("value", "value")
-    upper = {"latency_p95": guess.latency_p95_ms, "ttft_p95": guess.ttft_p95_ms}
+    upper = {"latency_p95": guess.latency_p95_ms, "ttft_p95": guess.ttft_p95_ms, "tpot_p50": guess.tpot_ms}
     for name, estimate in upper.items():
         if name in targets and getattr(estimate, good) > targets[name] * ROUNDING:
             return False
@@ -100,7 +124,9 @@ def can_run(candidate: Candidate, fields: dict[str, Any]) -> bool:
     rule = next(r for r in rules() if (r.engine, r.weight_format) == (strategy.engine, strategy.weight_format))
     return (
         rule.runs_on(pool.accelerator)
-        and strategy.kv_format in engines()[strategy.engine].kv_formats_on(pool.accelerator)
+        and strategy.kv_format in rule.kv_formats_on(pool.accelerator, find_model(fields["model"]))
+        and strategy.speculation in {"none", *rule.ahead}
+        and strategy.scheduling in engines()[strategy.engine].scheduling
         and strategy.count == strategy.tensor_parallel * strategy.pipeline_parallel
         and strategy.count * strategy.replicas <= pool.count
         and find_model(fields["model"]).heads % strategy.tensor_parallel == 0
@@ -122,6 +148,10 @@ def test_no_chosen_plan_breaks_a_limit_or_cannot_run(fields: dict[str, Any]) -> 
     else:
         assert found.binding
     assert all(can_run(candidate, fields) for candidate in (*found.chosen, *found.frontier))
+    if found.launch is not None:
+        assert (
+            faults(found.launch.engine, found.launch.arguments, yaml.safe_load(found.launch.settings), "--config") == ()
+        )
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -31,7 +31,7 @@ def ratios(model: str, hardware: str, rate: float, prompt: int, answer: int) -> 
             "workload": {"input_tokens": prompt, "output_tokens": answer},
         }
     )
-    facts = Facts(find_model(model), find_hardware(hardware), None, load_prices())
+    facts = Facts(find_model(model), find_hardware(hardware), None, load_prices(), silicon=False)
     found, _ = search(request, facts)
     space, latency = found.space, found.judged.latency
     plain = (space.chunked == 1) & (space.speculation == 0)

@@ -7,8 +7,10 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from execution.folders import write_model
 
 from executors import toolchain
 from executors.compress.compress import Effort, compress
@@ -104,6 +106,43 @@ async def test_a_cancelled_method_leaves_nothing(
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 5)
     assert left(tmp_path) == set()
+
+
+def write_wide(folder: Path, tokenizer: Path) -> Path:
+    """A model of two layers with random weights whose widths are multiples of 128, and a real tokenizer."""
+    hidden, inner, vocabulary, generator = 256, 512, 49_152, np.random.default_rng(7)
+    shapes = {"model.embed_tokens": (vocabulary, hidden), "model.norm": (hidden,)}
+    for layer in range(2):
+        projections = dict.fromkeys(("self_attn.q_proj", "self_attn.o_proj"), (hidden, hidden))
+        projections |= dict.fromkeys(("self_attn.k_proj", "self_attn.v_proj"), (hidden // 2, hidden))
+        projections |= {
+            "mlp.gate_proj": (inner, hidden),
+            "mlp.up_proj": (inner, hidden),
+            "mlp.down_proj": (hidden, inner),
+        }
+        projections |= dict.fromkeys(("input_layernorm", "post_attention_layernorm"), (hidden,))
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in projections.items()}
+    tensors = {
+        f"{name}.weight": (np.ones(shape) if len(shape) == 1 else generator.normal(0, 0.05, shape)).astype(np.float16)
+        for name, shape in shapes.items()
+    }
+    sizes = {"hidden_size": hidden, "intermediate_size": inner, "vocab_size": vocabulary, "num_attention_heads": 4}
+    write_model(folder, tensors, **sizes, num_key_value_heads=2, tie_word_embeddings=True, dtype="float16")
+    for file in tokenizer.glob("tokenizer*.json"):
+        shutil.copyfile(file, folder / file.name)
+    return folder
+
+
+async def test_groups_of_128_where_the_widths_allow_them(folder: Path, halves: Texts, tmp_path: Path) -> None:
+    """Refused on the real model, whose width of 576 they do not divide; made and loaded on one of 256."""
+    bench = Workbench(toolchain.find("gptqmodel", CACHE), 1, tmp_path / "log")
+    told = {"calibration": halves.calibration, "bench": bench, "effort": TINY}
+    with pytest.raises(AgentError, match=r"groups of 128.*the widest that does is 64") as caught:
+        await compress("gptqmodel-4bit-g128", folder, tmp_path / "out", **told)
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+    made = await compress("gptqmodel-4bit-g128", write_wide(tmp_path / "wide", folder), tmp_path / "out", **told)
+    assert made.parameters == {"bits": 4, "group_size": 128}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["group_size"] == 128
 
 
 async def test_distillation_goes_on_where_it_was_killed(

@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 from closing.agent import SMALL, agent
+from closing.test_resume import agent as agent_process
+from closing.test_resume import until_answered
 from conftest import CACHE
 
 from cli.send import Watch, send
+from executors.broker import Broker
 from executors.toolchain import Toolchain
 from handlers.workshop import Workshop
 from schemas.findings import QualityReport
@@ -57,6 +62,36 @@ async def test_a_folder_is_made_and_judged_again_by_another_job(workshop: Worksh
     assert any(update.phase is StepKind.VALIDATION and "scored tokens" in update.detail for update in updates)
     assert second.gate.verdict is not GateVerdict.PASSED
     assert second.candidate == "ct2-int8"
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_a_killed_agents_folder_job_goes_on_at_the_last_finished_step(workshop: Workshop, tmp_path: Path) -> None:
+    """Kill -9 while the folder is judged: the next agent judges it, and makes neither baseline nor candidate again."""
+    runs, judging = tmp_path / "runs", asyncio.Event()
+    updates: list[InferenceStatus] = []
+
+    def hear(update: InferenceStatus) -> None:
+        updates.append(update)
+        if update.detail.startswith("judging"):
+            judging.set()
+
+    asked = {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "ct2-int8", "constraints": {"max_quality_loss": 0.5}}
+    async with Broker(tmp_path / "broker") as broker:
+        async with agent_process(broker.url, runs, workshop) as first:
+            await until_answered(broker.url)
+            following = asyncio.create_task(send(asked, broker.url, watch=Watch(status=hear)))
+            await asyncio.wait_for(judging.wait(), 300)
+            made = {path: path.stat().st_mtime_ns for path in runs.glob("job-*/*.json") if path.stem != "command"}
+            os.killpg(first.process.pid, signal.SIGKILL)
+            await first.wait()
+        async with agent_process(broker.url, runs, workshop):
+            sent = await following
+    assert sent.terminal is not None
+    assert {path.stem for path in made} >= {"safetensors", "ct2-int8"}
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert [update.state.terminal for update in updates].count(True) == 1
+    assert updates[-1].state is JobState.COMPLETED
+    assert not list(runs.glob("job-*/.partial-*"))
 
 
 async def test_a_tool_at_work_is_cancelled_within_five_seconds(workshop: Workshop, tmp_path: Path) -> None:
