@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from executors.deploy.containers import container_of
+from executors.deploy.containers import SETTINGS, container_of
 from executors.deploy.kubernetes_operators import autoscaler, canary_routes, prometheus_rules, service_monitor
 from executors.deploy.kubernetes_pods import Labels, labels, pod, selector, service_selector
 from executors.files import write_whole
@@ -66,6 +66,7 @@ def _core(release: ClusterRelease, container: EngineContainer) -> list[Document]
     workload = _leader_worker_set if release.nodes > 1 else _deployment
     return [
         _account(release),
+        *([_settings(release)] if release.settings else []),
         workload(release, container),
         _service(release.slug, selector(release), labels(release) | {"inferwright/scrape": "true"}, container),
         _service(release.name, shared, shared, container),
@@ -85,6 +86,16 @@ def _account(release: ClusterRelease) -> Document:
         "kind": "ServiceAccount",
         "metadata": _metadata(release),
         "automountServiceAccountToken": False,
+    }
+
+
+def _settings(release: ClusterRelease) -> Document:
+    """The file of settings that the engine's arguments name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(release),
+        "data": {SETTINGS[1]: release.settings},
     }
 
 

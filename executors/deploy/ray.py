@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import yaml
 
-from executors.deploy.containers import CPU, container_of, vendor_of, words
+from executors.deploy.containers import CPU, container_of, refuse_settings, variables, vendor_of, words
 from executors.files import write_whole
 from executors.process import Child
 from executors.serve.engine import engine_died
@@ -48,10 +48,12 @@ def serve_config(release: ClusterRelease) -> Document:
     if release.nodes > 1:
         detail = "a replica over several machines is not written for Ray Serve; use the LeaderWorkerSet instead"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
+    refuse_settings(release, "Ray Serve")
     container = container_of(release)
     command = ["{port}" if word == str(container.port) else word for word in words(release, container)]
     command = ["127.0.0.1" if word == "0.0.0.0" else word for word in command]  # noqa: S104 - the proxy is on the same node
-    return config(release, {"command": [*command], "health": container.health}, host="0.0.0.0", port=8000)  # noqa: S104 - a cluster's own network
+    arguments: Document = {"command": [*command], "health": container.health, "environment": {**variables(release)}}
+    return config(release, arguments, host="0.0.0.0", port=8000)  # noqa: S104 - a cluster's own network
 
 
 def config(

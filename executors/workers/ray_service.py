@@ -32,6 +32,7 @@ class EngineArguments(BaseModel):
 
     command: list[str]
     standard_input: str = ""
+    environment: dict[str, str] = {}
     health: str = "/health"
     ready_s: float = 1800.0
 
@@ -61,6 +62,7 @@ def _start(arguments: EngineArguments) -> tuple[str, subprocess.Popen[bytes]]:
 
     process = subprocess.Popen(  # noqa: S603 - words of the agent's own configuration
         words,
+        env=os.environ | arguments.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         preexec_fn=die_with_replica,  # noqa: PLW1509 - no threads hold locks in the child

@@ -125,6 +125,17 @@ def test_no_engine_runs_as_root_or_may_write(name: str) -> None:
         assert engine["command"][0] not in {"sh", "bash", "/bin/sh"}
 
 
+def test_an_engine_finds_its_settings_and_variables() -> None:
+    """TensorRT-LLM's file lies where its arguments name it; AMD's kernels are asked for by a variable."""
+    one = ALL["tensorrt-llm-a100"]
+    assert named(one, "ConfigMap")["data"]["settings.yaml"] == one.settings != ""
+    pod = named(one, "Deployment")["spec"]["template"]["spec"]
+    assert {"name": "settings", "configMap": {"name": one.slug}} in pod["volumes"]
+    assert "/settings/settings.yaml" in pod["containers"][0]["args"]
+    engine = named(ALL["vllm-mi300x"], "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "VLLM_ROCM_USE_AITER", "value": "1"} in engine["env"]
+
+
 def test_scaling_follows_the_queue_and_the_cache() -> None:
     """Queued requests per replica and KV use, never CPU; between the replicas of the plan and those of the budget."""
     spec = named(ALL["vllm-h100"], "ScaledObject")["spec"]
