@@ -83,7 +83,10 @@ def _canary(release: ClusterRelease) -> str:
     if release.canary is None:
         return ""
     share = f"{release.canary:.0%}"
-    return f"Istio sends {share} of the requests to this release at first; raise it in `canary.yaml` step by step. "
+    return (
+        f"Istio sends {share} of the requests to this release at first; raise it in `canary.yaml` step by step. "
+        "Without Istio the service spreads requests over all replicas of all its releases alike. "
+    )
 
 
 def _check(left: HandOver) -> str:
