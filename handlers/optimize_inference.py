@@ -6,6 +6,7 @@ from executors.files import write_whole
 from handlers.context import JobContext
 from handlers.deployment.deploy import deploy, name_of
 from handlers.deployment.desk import FOLDER
+from handlers.handover.cluster import to_cluster
 from handlers.handover.jobs import after_plan
 from handlers.optimization.advice import advise, at_hand, known, model_of, prices_of
 from handlers.optimization.delegate import hand_off, told
@@ -33,7 +34,7 @@ def starts_job(command: OptimizeInference, services: Services) -> bool:
     if command.mode is Mode.PLAN:
         return False
     if at_hand(command, services.workshop):
-        if command.mode is Mode.DEPLOY:
+        if command.mode is Mode.DEPLOY and services.workshop.cluster is None:
             haproxy.find()
             Home.under(services.runs_dir / FOLDER, name_of(command))
         return True
@@ -52,6 +53,9 @@ async def work(command: OptimizeInference, job: JobContext, services: Services) 
         return await _hand_over(command, job, services)
     async with measuring(services.workshop):
         report = await optimize(command, job, services)
+    cluster = services.workshop.cluster
+    if command.mode is Mode.DEPLOY and cluster is not None:
+        return await to_cluster(report, job, services.agent, cluster)
     if command.mode is Mode.DEPLOY:
         return await deploy(command, report, job, services)
     return Outcome(state=report.state, summary=report.sentence, status=final_status(report), label=report.hash)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from executors.deploy.kubectl import Cluster
 from executors.process import NO_LIMITS, Limits
 from schemas.measurement import Generator
 
@@ -50,6 +51,8 @@ class Workshop:
     """The user's own items for tasks of lm-evaluation-harness: a folder each, a `SPLIT.jsonl` for each split."""
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Models served elsewhere that may be judged: URLs of OpenAI-compatible servers by the model's name there."""
+    cluster: Cluster | None = None
+    """Where mode `deploy` brings releases up; None is this machine."""
     limits: Limits = NO_LIMITS
     """Of each tool and engine that a job starts."""
     effort: Effort = field(default_factory=Effort)

@@ -29,13 +29,12 @@ def labels(release: ClusterRelease) -> Labels:
 
 
 def selector(release: ClusterRelease) -> Labels:
-    """What tells this release's serving pods from all others."""
-    return service_selector(release) | {"app.kubernetes.io/version": release.version}
-
-
-def service_selector(release: ClusterRelease) -> Labels:
-    """The serving pods of every release; of a replica of several machines, only the first one listens."""
-    return {"app.kubernetes.io/instance": release.name, "inferwright/role": "serving"}
+    """What tells this release's serving pods from all others; of several machines, only the first one listens."""
+    return {
+        "app.kubernetes.io/instance": release.name,
+        "app.kubernetes.io/version": release.version,
+        "inferwright/role": "serving",
+    }
 
 
 def pod(release: ClusterRelease, container: EngineContainer, *, worker: bool = False) -> Document:
