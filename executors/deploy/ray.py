@@ -66,6 +66,9 @@ def config(
         "min_replicas": release.replicas,
         "max_replicas": release.replicas_max,
         "target_ongoing_requests": strategy.max_sequences,
+        # what is older than the delay must not call a retired replica back
+        "look_back_period_s": up_s,
+        "metrics_interval_s": min(10.0, up_s / 2),
         "upscale_delay_s": up_s,
         "downscale_delay_s": down_s,
     }
@@ -107,7 +110,6 @@ async def serving(config: Document, cpus: int, tools: Toolchain, log: Path) -> A
     Raises:
         AgentError: `engine_failed` with the last words where it does not come up.
     """
-    # Ray's daemons leave the process group: the runner must be let finish, and they watch it in case it cannot
     child = Child([str(tools.python), "-s", str(RUNNER)], log=log, read_output=True)
     await child.start(orjson.dumps(config | {"num_cpus": cpus}))
     try:
