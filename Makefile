@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo demo-rollout test check lint type format docs bench bench-engines toolchains test-toolchains clean
+.PHONY: install demo demo-rollout test check lint type format docs dashboards bench bench-engines toolchains test-toolchains clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,11 @@ format: install
 docs: install
 	$(BIN)/python -c 'from pathlib import Path; from cli.contracts import write; write(Path("docs/contracts"))'
 	$(BIN)/python -m cli.deployfiles
+
+# Grafana's dashboards, by its own library in a toolchain of its own.
+dashboards: install
+	$(BIN)/inferwright toolchain install grafana
+	$(BIN)/python -c 'import subprocess; from cli.places import workshop; from executors.toolchain import find; subprocess.run([find("grafana", workshop().cache).python, "deploy/grafana/dashboards.py", "deploy/grafana"], check=True)'
 
 bench: install
 	$(BIN)/python benchmarks/wire.py

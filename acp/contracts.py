@@ -114,6 +114,7 @@ def openapi(commands: Commands) -> Document:
         "/healthz": {"get": _get("healthz", "The process lives.", _json("Alive", {"type": "object"}), {})},
         "/readyz": {"get": _get("readyz", "The agent answers.", _json("Ready", {"type": "object"}), _errors(507))},
         "/metrics": {"get": _get("metrics", "Prometheus metrics.", _content("Metrics", "text/plain"), {})},
+        "/targets": {"get": _get("targets", "What Prometheus scrapes.", _json("Targets", {"type": "array"}), {})},
         "/openapi.json": {"get": _get("openapi", "This document.", _json("OpenAPI", {"type": "object"}), {})},
     }
     return {

@@ -10,7 +10,8 @@ from handlers.markdown.runbook import runbook
 
 def write(root: Path) -> None:
     """Every such file under the project's `root`."""
-    monitoring.write(root / "deploy" / "prometheus")
+    for folder in ("deploy/prometheus", "deploy/helm/inferwright/files"):  # a chart reads its own files only
+        monitoring.write(root / folder)
     write_whole(root / "docs" / "runbook.md", runbook(alerts()))
 
 

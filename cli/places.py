@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import psutil
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from executors.deploy.haproxy import GatewaySettings
+from executors.deploy.kubectl import Cluster
 from executors.process import Limits
 from handlers.workshop import Effort, Workshop
+from schemas.cluster import DNS_PATTERN
 
 
 class Places(BaseSettings):
@@ -26,6 +28,9 @@ class Places(BaseSettings):
     """Items for standard tasks of lm-evaluation-harness, a folder each."""
     endpoints: dict[str, str] = {}
     """URLs of OpenAI-compatible servers by the name of the model they serve, as JSON; their models may be judged."""
+    kubeconfig: Path | None = None
+    """With it, mode `deploy` brings what passed the gate up in that cluster instead of on this machine."""
+    kube_namespace: str = Field(default="default", pattern=DNS_PATTERN)
     job_memory_bytes: PositiveInt | None = None
     """Address space of each tool and engine that a job starts; this machine's memory where absent."""
     gateway: GatewaySettings = GatewaySettings()
@@ -38,6 +43,7 @@ def workshop() -> Workshop:
     """The workshop that the settings describe."""
     places = Places()
     cache = places.cache.expanduser()
+    kubeconfig = places.kubeconfig
     return Workshop(
         cache=cache,
         memory=cache / "memory",
@@ -47,6 +53,7 @@ def workshop() -> Workshop:
         evaluation_text=places.evaluation_text,
         task_data=places.task_data,
         endpoints={name: url.rstrip("/") for name, url in places.endpoints.items()},
+        cluster=Cluster(kubeconfig.expanduser(), places.kube_namespace) if kubeconfig else None,
         limits=Limits(memory=places.job_memory_bytes or psutil.virtual_memory().total),
         effort=places.effort,
         gateway=places.gateway,

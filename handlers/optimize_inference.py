@@ -7,6 +7,7 @@ from executors.host import identity
 from handlers.context import JobContext
 from handlers.deployment.deploy import deploy, name_of
 from handlers.deployment.desk import FOLDER
+from handlers.handover.cluster import to_cluster
 from handlers.handover.jobs import after_plan
 from handlers.optimization.advice import advise, at_hand, known, model_of, prices_of
 from handlers.optimization.delegate import hand_off, told
@@ -35,7 +36,7 @@ def starts_job(command: OptimizeInference, services: Services) -> bool:
     if command.mode is Mode.PLAN:
         return False
     if at_hand(command, services.workshop):
-        if command.mode is Mode.DEPLOY:
+        if command.mode is Mode.DEPLOY and services.workshop.cluster is None:
             haproxy.find()
             Home.under(services.runs_dir / FOLDER, name_of(command))
         return True
@@ -59,6 +60,9 @@ async def work(command: OptimizeInference, job: JobContext, services: Services) 
 
     # A rollout that goes on where an agent died must not wait until another job has measured.
     report = await job.step(f"run-{identity()}", Report, run)
+    cluster = services.workshop.cluster
+    if command.mode is Mode.DEPLOY and cluster is not None:
+        return await to_cluster(report, job, services.agent, cluster)
     if command.mode is Mode.DEPLOY:
         return await deploy(command, report, job, services)
     return Outcome(state=report.state, summary=report.sentence, status=final_status(report), label=report.hash)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executors.deploy.haproxy import GatewaySettings
+from executors.deploy.kubectl import Cluster
 from executors.process import NO_LIMITS, Limits
 from schemas.measurement import Generator
 
@@ -51,6 +52,8 @@ class Workshop:
     """The user's own items for tasks of lm-evaluation-harness: a folder each, a `SPLIT.jsonl` for each split."""
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Models served elsewhere that may be judged: URLs of OpenAI-compatible servers by the model's name there."""
+    cluster: Cluster | None = None
+    """Where mode `deploy` brings releases up; None is this machine."""
     limits: Limits = NO_LIMITS
     """Of each tool and engine that a job starts."""
     gateway: GatewaySettings = field(default_factory=GatewaySettings)

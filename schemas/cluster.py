@@ -28,6 +28,8 @@ class ClusterRelease(Record):
     """File or folder in the volume of models."""
     arguments: tuple[str, ...]
     """The engine's own, without model and address."""
+    image: str = ""
+    """The maker's container image; empty where none is published for the accelerator."""
     environment: tuple[str, ...] = ()
     """`NAME=value` of the engine's process."""
     settings: str = ""
@@ -65,12 +67,11 @@ class ClusterRelease(Record):
 
 
 class EngineContainer(Record):
-    """How one engine's published image is started on one vendor's accelerators, and what it tells Prometheus."""
+    """How one engine is started on one vendor's accelerators, and what it tells Prometheus."""
 
     engine: str
     vendor: str
     """Of the accelerator, or `cpu`."""
-    image: str
     command: tuple[str, ...]
     """Words before the plan's arguments; `{model}`, `{name}` and `{port}` are filled in."""
     port: int = Field(ge=1, le=65535)

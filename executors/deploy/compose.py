@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from executors.deploy.containers import CPU, container_of, vendor_of, words
+from executors.deploy.containers import CPU, SETTINGS, container_of, image_of, variables, vendor_of, words
 from executors.files import write_whole
 from schemas.cluster import ClusterRelease, Document
 from schemas.error import AgentError, ErrorCode
@@ -36,19 +36,23 @@ def compose(release: ClusterRelease) -> Document:
     services: Document = {
         f"{release.slug}-{number + 1}": _service(release, number) for number in range(release.replicas)
     }
-    return {"name": release.slug, "services": services}
+    if not release.settings:
+        return {"name": release.slug, "services": services}
+    settings: Document = {"settings": {"content": release.settings.replace("$", "$$")}}
+    return {"name": release.slug, "services": services, "configs": settings}
 
 
 def _service(release: ClusterRelease, number: int) -> Document:
     container = container_of(release)
     command, *arguments = (word.replace("$", "$$") for word in words(release, container))
     return {
-        "image": container.image,
+        "image": image_of(release),
         "entrypoint": [command],
         "command": [*arguments],
         "ports": [f"127.0.0.1:{FIRST_PORT + number}:{container.port}"],
         "volumes": ["${MODELS:?the folder that holds the weights}:/models:ro"],
-        "environment": {"HOME": "/tmp", "HF_HUB_OFFLINE": "1"},  # noqa: S108 - the container's own
+        "environment": {"HOME": "/tmp", **variables(release)},  # noqa: S108 - the container's own
+        **({"configs": [{"source": "settings", "target": "/".join(SETTINGS)}]} if release.settings else {}),
         "user": "65532:65532",
         "read_only": True,
         "tmpfs": ["/tmp"],  # noqa: S108 - the container's own

@@ -1,4 +1,4 @@
-"""Engines and accelerators in, facts of the cluster's side out: image, words, metrics, resource, node label."""
+"""Engines and accelerators in, facts of the cluster's side out: words, metrics, resource, node label."""
 
 import csv
 from functools import cache
@@ -11,6 +11,8 @@ from schemas.hardware import Accelerator, AcceleratorKind
 FOLDER = Path(__file__).parent
 MODELS = "/models"
 """Where a container finds the volume of models."""
+SETTINGS = "/settings", "settings.yaml"
+"""Folder and file of an engine's settings, as its arguments name them."""
 CPU = "cpu"
 
 
@@ -32,15 +34,44 @@ def container_of(release: ClusterRelease) -> EngineContainer:
     """How the release's engine runs on its accelerators.
 
     Raises:
-        AgentError: `unsupported` where no image of that engine is known for them.
+        AgentError: `unsupported` where that is not known.
     """
     engine, vendor = release.strategy.engine, vendor_of(release.accelerator)
     for row in containers():
         if (row.engine, row.vendor) == (engine, vendor):
             return row
     known = ", ".join(sorted({row.engine for row in containers() if row.vendor == vendor}))
-    detail = f"no container of {engine} for {vendor} accelerators is known; known for them: {known or 'none'}"
+    detail = f"how to serve {engine} on {vendor} accelerators is not known; known for them: {known or 'none'}"
     raise AgentError(ErrorCode.UNSUPPORTED, detail)
+
+
+def image_of(release: ClusterRelease) -> str:
+    """The image that its engine runs from.
+
+    Raises:
+        AgentError: `unsupported` where its maker publishes none for the accelerator.
+    """
+    if not release.image:
+        detail = f"no image of {release.strategy.engine} is published for {release.accelerator.name}"
+        raise AgentError(ErrorCode.UNSUPPORTED, detail)
+    return release.image
+
+
+def refuse_settings(release: ClusterRelease, way: str) -> None:
+    """For ways that lay no file beside the engine.
+
+    Raises:
+        AgentError: `unsupported` where the engine reads settings from one.
+    """
+    if release.settings:
+        detail = f"{release.strategy.engine} reads a file of settings, which {way} does not lay out"
+        raise AgentError(ErrorCode.UNSUPPORTED, detail)
+
+
+def variables(release: ClusterRelease) -> dict[str, str]:
+    """What the engine finds in its environment; nothing is fetched from a model hub."""
+    own = {name: value for name, _, value in (item.partition("=") for item in release.environment)}
+    return {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"} | own
 
 
 def placement_of(release: ClusterRelease) -> Placement | None:
@@ -67,16 +98,11 @@ def words(release: ClusterRelease, container: EngineContainer, *, folder: str = 
     """The whole command of one machine's engine; the model's file lies in `folder`.
 
     Raises:
-        AgentError: `unsupported` where a replica spans machines and the engine cannot without a launcher of its own, or
-            where it reads settings from a file.
+        AgentError: `unsupported` where a replica spans machines and the engine cannot without a launcher of its own.
     """
     if release.nodes > 1 and not container.nodes:
         detail = f"{container.engine} joins machines by a launcher of its own, which is not written here"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
-    if release.settings:
-        raise AgentError(
-            ErrorCode.UNSUPPORTED, f"{container.engine} reads a file of settings, which is not laid out here"
-        )
     facts = {"{model}": f"{folder}/{release.weights}", "{name}": release.name, "{port}": str(container.port)}
     facts["{nodes}"] = str(release.nodes)
     span = container.nodes if release.nodes > 1 else ()

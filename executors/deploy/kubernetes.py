@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from executors.deploy.containers import container_of
+from executors.deploy.containers import SETTINGS, container_of
 from executors.deploy.kubernetes_operators import autoscaler, canary_routes, prometheus_rules, service_monitor
-from executors.deploy.kubernetes_pods import Labels, labels, pod, selector, service_selector
+from executors.deploy.kubernetes_pods import Labels, labels, pod, selector
 from executors.files import write_whole
 from schemas.cluster import ClusterRelease, Document, EngineContainer, Manifest
 
@@ -24,6 +24,9 @@ HTTP = "http"
 
 def manifests(release: ClusterRelease) -> tuple[Manifest, ...]:
     """Every file for this release: plain Kubernetes first, then one for each operator, then the list of them.
+
+    What the list leaves out moves requests: `traffic.yaml` all of them, `canary.yaml` a share. Whoever applies the list
+    brings the release up beside what serves, and nobody's request goes there yet.
 
     Raises:
         AgentError: `unsupported` where no container, node label or way over several machines is known.
@@ -40,9 +43,10 @@ def manifests(release: ClusterRelease) -> tuple[Manifest, ...]:
     ]
     if scaled is not None:
         files.append(Manifest(file="autoscaling.yaml", needs="KEDA", documents=(scaled,)))
+    moving = [Manifest(file="traffic.yaml", needs="", documents=(_everybody(release, container),))]
     if release.canary is not None:
-        files.append(Manifest(file="canary.yaml", needs="Istio", documents=canary_routes(release)))
-    return (*files, _kustomization(files))
+        moving.append(Manifest(file="canary.yaml", needs="Istio", documents=canary_routes(release)))
+    return (*files, _kustomization(files), *moving)
 
 
 def write(folder: Path, files: tuple[Manifest, ...]) -> None:
@@ -62,13 +66,12 @@ def _controller(release: ClusterRelease) -> str:
 
 
 def _core(release: ClusterRelease, container: EngineContainer) -> list[Document]:
-    shared = service_selector(release)
     workload = _leader_worker_set if release.nodes > 1 else _deployment
     return [
         _account(release),
+        *([_settings(release)] if release.settings else []),
         workload(release, container),
         _service(release.slug, selector(release), labels(release) | {"inferwright/scrape": "true"}, container),
-        _service(release.name, shared, shared, container),
         _disruption_budget(release),
         _network_policy(release, container),
     ]
@@ -85,6 +88,16 @@ def _account(release: ClusterRelease) -> Document:
         "kind": "ServiceAccount",
         "metadata": _metadata(release),
         "automountServiceAccountToken": False,
+    }
+
+
+def _settings(release: ClusterRelease) -> Document:
+    """The file of settings that the engine's arguments name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(release),
+        "data": {SETTINGS[1]: release.settings},
     }
 
 
@@ -131,6 +144,11 @@ def _service(name: str, chosen: Labels, marks: Labels, container: EngineContaine
             "ports": [{"name": HTTP, "port": container.port, "targetPort": HTTP}],
         },
     }
+
+
+def _everybody(release: ClusterRelease, container: EngineContainer) -> Document:
+    """The service that clients know, for this release: applying another release's moves all requests there."""
+    return _service(release.name, selector(release), {"app.kubernetes.io/instance": release.name}, container)
 
 
 def _disruption_budget(release: ClusterRelease) -> Document:

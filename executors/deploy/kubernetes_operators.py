@@ -81,33 +81,28 @@ def autoscaler(release: ClusterRelease, container: EngineContainer) -> Document 
 
 
 def canary_routes(release: ClusterRelease) -> tuple[Document, ...]:
-    """Weights between the untouched model (`inf_opt_v0`) and this release, and ejection of replicas that fail."""
+    """Shares between the untouched model's service (`<service>-v0`) and this release's; what fails is ejected."""
     share = round(100 * (release.canary or 0.0))
     routes: list[Document] = [
-        {"destination": {"host": release.name, "subset": "stable"}, "weight": 100 - share},
-        {"destination": {"host": release.name, "subset": "canary"}, "weight": share},
+        {"destination": {"host": f"{release.name}-v0"}, "weight": 100 - share},
+        {"destination": {"host": release.slug}, "weight": share},
     ]
     virtual: Document = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "VirtualService",
-        "metadata": _metadata(release),
+        "metadata": {"name": release.name, "labels": dict(labels(release))},
         "spec": {"hosts": [release.name], "http": [{"name": "all", "route": [*routes]}]},
     }
-    subsets: list[Document] = [
-        {"name": "stable", "labels": {"app.kubernetes.io/version": "inf_opt_v0"}},
-        {"name": "canary", "labels": {"app.kubernetes.io/version": release.version}},
-    ]
     rule: Document = {
         "apiVersion": "networking.istio.io/v1",
         "kind": "DestinationRule",
         "metadata": _metadata(release),
         "spec": {
-            "host": release.name,
+            "host": release.slug,
             "trafficPolicy": {
                 "loadBalancer": {"simple": "LEAST_REQUEST"},
                 "outlierDetection": {"consecutive5xxErrors": 5, "interval": "10s", "baseEjectionTime": "30s"},
             },
-            "subsets": [*subsets],
         },
     }
     return virtual, rule

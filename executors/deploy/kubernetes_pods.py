@@ -1,6 +1,6 @@
 """A release in, its pod template out: image, words, accelerators, probes, and no right that an engine does not need."""
 
-from executors.deploy.containers import MODELS, placement_of, words
+from executors.deploy.containers import MODELS, SETTINGS, image_of, placement_of, variables, words
 from schemas.cluster import ClusterRelease, Document, EngineContainer
 
 VOLUME = "inferwright-models"
@@ -15,6 +15,7 @@ START_S = 1800
 """How long loading the weights and compiling graphs may take."""
 DRAIN_S = 120
 """How long open requests may go on once a pod is to end."""
+SCRATCH = "/tmp"  # noqa: S108 - a volume of the pod alone
 Labels = dict[str, str]
 
 
@@ -28,13 +29,12 @@ def labels(release: ClusterRelease) -> Labels:
 
 
 def selector(release: ClusterRelease) -> Labels:
-    """What tells this release's serving pods from all others."""
-    return service_selector(release) | {"app.kubernetes.io/version": release.version}
-
-
-def service_selector(release: ClusterRelease) -> Labels:
-    """The serving pods of every release; of a replica of several machines, only the first one listens."""
-    return {"app.kubernetes.io/instance": release.name, "inferwright/role": "serving"}
+    """What tells this release's serving pods from all others; of several machines, only the first one listens."""
+    return {
+        "app.kubernetes.io/instance": release.name,
+        "app.kubernetes.io/version": release.version,
+        "inferwright/role": "serving",
+    }
 
 
 def pod(release: ClusterRelease, container: EngineContainer, *, worker: bool = False) -> Document:
@@ -55,12 +55,7 @@ def pod(release: ClusterRelease, container: EngineContainer, *, worker: bool = F
             },
             **_where(release),
             "containers": [_engine(release, container, worker=worker)],
-            "volumes": [
-                {"name": "models", "persistentVolumeClaim": {"claimName": VOLUME, "readOnly": True}},
-                {"name": "scratch", "emptyDir": {}},
-                # tensor-parallel workers exchange through shared memory, of which a container gets 64 MB by default
-                {"name": "shm", "emptyDir": {"medium": "Memory"}},
-            ],
+            "volumes": [*_volumes(release)[0]],
         },
     }
 
@@ -88,10 +83,10 @@ def _engine(release: ClusterRelease, container: EngineContainer, *, worker: bool
     serving: Document = {"ports": [{"name": "http", "containerPort": container.port}], **_probes(container)}
     return {
         "name": "engine",
-        "image": container.image,
+        "image": image_of(release),
         "command": [command],
         "args": [*arguments],
-        "env": [*_environment()],
+        "env": [*_environment(release)],
         **({} if worker else serving),
         "lifecycle": {"preStop": {"sleep": {"seconds": 10}}},  # until every gateway has heard that it leaves
         "resources": _resources(release),
@@ -100,20 +95,36 @@ def _engine(release: ClusterRelease, container: EngineContainer, *, worker: bool
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "models", "mountPath": MODELS, "readOnly": True},
-            {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod alone
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - likewise
-        ],
+        "volumeMounts": [*_volumes(release)[1]],
     }
 
 
-def _environment() -> list[Document]:
-    """Caches go to the scratch volume, and nothing is fetched from a model hub."""
-    given = {"HOME": "/tmp", "XDG_CACHE_HOME": "/tmp", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}  # noqa: S108 - as above
+def _environment(release: ClusterRelease) -> list[Document]:
+    """The engine's own, with caches on the scratch volume."""
+    given = {"HOME": SCRATCH, "XDG_CACHE_HOME": SCRATCH} | variables(release)
     pod_ip: Document = {"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     fixed: list[Document] = [{"name": name, "value": value} for name, value in given.items()]
     return [*fixed, pod_ip]
+
+
+def _volumes(release: ClusterRelease) -> tuple[list[Document], list[Document]]:
+    """The pod's volumes, and where the engine finds them."""
+    claim: Document = {"claimName": VOLUME, "readOnly": True}
+    volumes: list[Document] = [
+        {"name": "models", "persistentVolumeClaim": claim},
+        {"name": "scratch", "emptyDir": {}},
+        # tensor-parallel workers exchange through shared memory, of which a container gets 64 MB by default
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+    mounts: list[Document] = [
+        {"name": "models", "mountPath": MODELS, "readOnly": True},
+        {"name": "scratch", "mountPath": SCRATCH},
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a volume of this pod alone
+    ]
+    if release.settings:
+        volumes.append({"name": "settings", "configMap": {"name": release.slug}})
+        mounts.append({"name": "settings", "mountPath": SETTINGS[0], "readOnly": True})
+    return volumes, mounts
 
 
 def _probes(container: EngineContainer) -> Document:

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import yaml
 
-from executors.deploy.containers import CPU, container_of, vendor_of, words
+from executors.deploy.containers import CPU, container_of, refuse_settings, variables, vendor_of, words
 from executors.files import write_whole
 from executors.process import Child
 from executors.serve.engine import engine_died
@@ -48,10 +48,12 @@ def serve_config(release: ClusterRelease) -> Document:
     if release.nodes > 1:
         detail = "a replica over several machines is not written for Ray Serve; use the LeaderWorkerSet instead"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
+    refuse_settings(release, "Ray Serve")
     container = container_of(release)
     command = ["{port}" if word == str(container.port) else word for word in words(release, container)]
     command = ["127.0.0.1" if word == "0.0.0.0" else word for word in command]  # noqa: S104 - the proxy is on the same node
-    return config(release, {"command": [*command], "health": container.health}, host="0.0.0.0", port=8000)  # noqa: S104 - a cluster's own network
+    arguments: Document = {"command": [*command], "health": container.health, "environment": {**variables(release)}}
+    return config(release, arguments, host="0.0.0.0", port=8000)  # noqa: S104 - a cluster's own network
 
 
 def config(
@@ -64,6 +66,9 @@ def config(
         "min_replicas": release.replicas,
         "max_replicas": release.replicas_max,
         "target_ongoing_requests": strategy.max_sequences,
+        # what is older than the delay must not call a retired replica back
+        "look_back_period_s": up_s,
+        "metrics_interval_s": min(10.0, up_s / 2),
         "upscale_delay_s": up_s,
         "downscale_delay_s": down_s,
     }
@@ -105,7 +110,6 @@ async def serving(config: Document, cpus: int, tools: Toolchain, log: Path) -> A
     Raises:
         AgentError: `engine_failed` with the last words where it does not come up.
     """
-    # Ray's daemons leave the process group: the runner must be let finish, and they watch it in case it cannot
     child = Child([str(tools.python), "-s", str(RUNNER)], log=log, read_output=True)
     await child.start(orjson.dumps(config | {"num_cpus": cpus}))
     try:

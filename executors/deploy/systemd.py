@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from executors.deploy.containers import CPU, container_of, vendor_of, words
+from executors.deploy.containers import CPU, container_of, refuse_settings, variables, vendor_of, words
 from executors.files import write_whole
 from schemas.cluster import ClusterRelease
 from schemas.error import AgentError, ErrorCode
@@ -17,7 +17,8 @@ After=network.target
 
 [Service]
 ExecStart={command}
-Environment=HF_HUB_OFFLINE=1 HOME=/var/cache/{slug}
+Environment=HOME=/var/cache/{slug}
+{variables}
 Restart=on-failure
 RestartSec=5
 TimeoutStopSec=120
@@ -61,6 +62,7 @@ def unit(release: ClusterRelease) -> str:
     """
     if release.nodes > 1:
         raise AgentError(ErrorCode.UNSUPPORTED, "systemd knows one machine; a replica of this release spans several")
+    refuse_settings(release, "a unit")
     container = container_of(release)
     known = {"0.0.0.0": "127.0.0.1", str(container.port): "%i"}  # noqa: S104 - loopback instead
     typed = [known.get(word, word.replace("%", "%%").replace("$", "$$")) for word in _native(release)]
@@ -69,6 +71,7 @@ def unit(release: ClusterRelease) -> str:
         job=release.job,
         slug=release.slug,
         command=" ".join(["/usr/bin/env", *map(_quoted, typed)]),
+        variables="\n".join(f"Environment={name}={_quoted(value)}" for name, value in variables(release).items()),
         resources="\n".join(_resources(release)),
     )
 

@@ -4,13 +4,16 @@ One JSON request on standard input; on standard output {"url": …} once it serv
 number of running replicas: {"replicas": …}.
 """
 
+import ctypes
 import json
 import os
 import signal
 import sys
 import tempfile
 import threading
+from pathlib import Path
 
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 MINIMUM_OBJECT_STORE = 78_643_200
 """Bytes; Ray allows no less, and requests pass through no object store here."""
 POLL_S = 0.5
@@ -37,8 +40,19 @@ def running() -> int:
     return sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)
 
 
+def end_orphans() -> None:
+    """End what Ray left to die by itself; every orphan below this process has become its child."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while left := children.read_text().split():
+        for pid in left:
+            os.kill(int(pid), signal.SIGKILL)
+        for _ in left:
+            os.waitpid(-1, 0)
+
+
 def main() -> None:
     """Start, say where, tell of replicas, and leave nothing behind."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     config = json.load(sys.stdin)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,6 +82,7 @@ def main() -> None:
         finally:
             serve.shutdown()
             ray.shutdown()
+            end_orphans()
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ standard library, Ray, and what `ray[serve]` brings. What the deployment uses st
 what is defined by then.
 """
 
-import asyncio
 import contextlib
 import ctypes
 import os
 import signal
 import socket
 import subprocess
+import time
+import urllib.request
 from collections.abc import AsyncIterator, Iterable
 
 import aiohttp
@@ -32,6 +33,7 @@ class EngineArguments(BaseModel):
 
     command: list[str]
     standard_input: str = ""
+    environment: dict[str, str] = {}
     health: str = "/health"
     ready_s: float = 1800.0
 
@@ -61,6 +63,7 @@ def _start(arguments: EngineArguments) -> tuple[str, subprocess.Popen[bytes]]:
 
     process = subprocess.Popen(  # noqa: S603 - words of the agent's own configuration
         words,
+        env=os.environ | arguments.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         preexec_fn=die_with_replica,  # noqa: PLW1509 - no threads hold locks in the child
@@ -71,35 +74,38 @@ def _start(arguments: EngineArguments) -> tuple[str, subprocess.Popen[bytes]]:
     return f"http://127.0.0.1:{port}", process
 
 
+def _await_ready(health: str, process: "subprocess.Popen[bytes]", limit_s: float) -> None:
+    """Wait until the engine answers its health check with 200."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the engine ended with status {process.returncode}")
+        with contextlib.suppress(OSError):  # not listening yet, or HTTP 503 while it loads
+            urllib.request.urlopen(health, timeout=5).close()  # noqa: S310 - loopback
+            return
+        time.sleep(POLL_S)
+    process.kill()
+    raise RuntimeError(f"the engine was not ready within {limit_s:.0f} s")
+
+
 @serve.deployment
 @serve.ingress(app)
 class Engine:
     """One engine process and the way to it."""
 
     def __init__(self, arguments: EngineArguments) -> None:
-        self._health = arguments.health
+        """Returns once the engine has loaded its weights: Ray sends requests from then on."""
         self._url, self._process = _start(arguments)
+        self._health = self._url + arguments.health
         self._session: aiohttp.ClientSession | None = None
-        self._patience_s = arguments.ready_s
-        self._ready = False
+        _await_ready(self._health, self._process, arguments.ready_s)
 
     async def check_health(self) -> None:
-        """Ray replaces the replica where this raises; requests come once it has returned for the first time."""
+        """Ray replaces the replica where this raises."""
         if self._process.poll() is not None:
             raise RuntimeError(f"the engine ended with status {self._process.returncode}")
-        async with self._client().get(self._url + self._health) as answer:
+        async with self._client().get(self._health) as answer:
             answer.raise_for_status()
-
-    async def reconfigure(self, _: object) -> None:
-        """Called before the first request: wait until the engine has loaded its weights."""
-        async with asyncio.timeout(self._patience_s):
-            while not self._ready:
-                if self._process.poll() is not None:
-                    raise RuntimeError(f"the engine ended with status {self._process.returncode}")
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with self._client().get(self._url + self._health) as answer:
-                        self._ready = answer.ok
-                await asyncio.sleep(POLL_S)
 
     @app.api_route("/{path:path}", methods=["GET", "POST"])
     async def forward(self, path: str, request: Request) -> Response:

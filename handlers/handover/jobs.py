@@ -15,7 +15,7 @@ from schemas.report import Report
 
 
 def after_run(directory: Path, command: OptimizeInference, report: Report, model: ModelFacts) -> tuple[str, ...]:
-    """The pages that a run leaves in its folder; none where the untouched model stays."""
+    """The pages that a run leaves in its folder; none where the untouched model stays, or no server serves it."""
     best = report.best
     if best is None or best.artifact is None or best.gate is None or best.load is None:
         return ()
@@ -28,6 +28,8 @@ def after_run(directory: Path, command: OptimizeInference, report: Report, model
         host=report.host,
         weights=best.artifact.path,
     )
+    if release is None:
+        return ()
     done = (f"{best.artifact.path} was made by {', '.join(best.artifact.tools)}.", best.gate.sentence, best.sentence)
     expected = _measured(best.load)
     leave(directory, release, gated=True, verdict=report.sentence, done=done, expected=expected, undo=report.undo)
@@ -39,12 +41,14 @@ def after_plan(
 ) -> PlannedHandoff | None:
     """What a plan leaves that others must carry out, and the work for whoever runs the cluster.
 
-    None where nothing would do, or all of it belongs on the agent's own machine.
+    None where nothing would do, no server serves it, or all of it belongs on the agent's own machine.
     """
     if not plan.chosen or plan.chosen[0].strategy.accelerator == HOST:
         return None
     best = plan.chosen[0]
     release = release_of(command, best, model, job=job, version=plan.hash)
+    if release is None:
+        return None
     done = ("A plan was made; nothing was built, measured or judged.", *best.reasons)
     left = leave(
         directory, release, gated=False, verdict=plan.verdict, done=done, expected=_predicted(best), undo=plan.undo

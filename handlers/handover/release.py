@@ -26,19 +26,20 @@ def release_of(
     version: str,
     host: HostFacts | None = None,
     weights: str | None = None,
-) -> ClusterRelease:
-    """What to run; `weights` names the file that a job made, else a name is given that says what it must hold.
+) -> ClusterRelease | None:
+    """What to run; None for libraries without a server of their own.
+
+    `weights` names the file that a job made; without it a name is given that says what it must hold.
 
     Raises:
-        AgentError: `unknown_hardware` where the candidate's accelerator is this host's and `host` is not given;
-            `unsupported` for libraries without a server of their own.
+        AgentError: `unknown_hardware` where the candidate's accelerator is this host's and `host` is not given.
     """
     strategy, name = candidate.strategy, service_name(command.model)
     most, why = _most_replicas(command, candidate)
     accelerator = _accelerator(strategy.accelerator, host)
     launch = launch_of(strategy, model, accelerator)
     if launch is None:
-        raise AgentError(ErrorCode.UNSUPPORTED, f"{strategy.engine} is a library without a server of its own")
+        return None
     return ClusterRelease(
         name=name,
         model=command.model,
@@ -47,6 +48,7 @@ def release_of(
         strategy=strategy,
         weights=f"{name}-{weights or strategy.weight_format}",
         arguments=launch.arguments,
+        image=launch.container.image if launch.container else "",
         environment=launch.environment,
         settings=launch.settings,
         accelerator=accelerator,

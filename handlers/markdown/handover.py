@@ -62,9 +62,9 @@ def _ways(left: HandOver) -> Iterator[str]:
         scaling = f"Autoscaling keeps {release.replicas} to {release.replicas_max} replicas: {release.replicas_why}."
         yield (
             "## On Kubernetes\n\n    kubectl apply -k deploy/kubernetes\n\n"
-            + table(("file", "needs", "objects"), rows)
-            + f"\nA file whose operator is missing can be left out of `kustomization.yaml`. {escape(scaling, 600)} "
-            + f"{_canary(release)}{CONTAINERS}"
+            "brings it up beside what serves; nobody's request goes there yet. A file whose operator is missing can be "
+            "left out of `kustomization.yaml`. Requests are moved by\n\n"
+            f"{_moving(release)}\n{table(('file', 'needs', 'objects'), rows)}\n{escape(scaling, 600)} {CONTAINERS}"
         )
     if "ray" in left.folders:
         yield "## On Ray Serve\n\n    cd deploy/ray && serve run serve.yaml\n\nOn any Ray cluster; it scales likewise."
@@ -79,11 +79,11 @@ def _ways(left: HandOver) -> Iterator[str]:
         )
 
 
-def _canary(release: ClusterRelease) -> str:
-    if release.canary is None:
-        return ""
-    share = f"{release.canary:.0%}"
-    return f"Istio sends {share} of the requests to this release at first; raise it in `canary.yaml` step by step. "
+def _moving(release: ClusterRelease) -> str:
+    share = f"{release.canary or 0:.0%}"
+    canary = f"    kubectl apply -f deploy/kubernetes/canary.yaml   # Istio: {share} at first, raise it step by step\n"
+    everybody = f"    kubectl apply -f deploy/kubernetes/traffic.yaml  # all requests to {release.name}\n"
+    return (canary if release.canary is not None else "") + everybody
 
 
 def _check(left: HandOver) -> str:
@@ -110,11 +110,13 @@ def _watch(alerts: Sequence[AlertKind]) -> str:
 
 def _undo(left: HandOver) -> str:
     release = left.release
-    own = sorted({str(item["kind"]).lower() for one in left.manifests for item in one.documents} - {"kustomization"})
+    kinds = {str(item["kind"]).lower() for one in left.manifests for item in one.documents}
+    own = sorted(kinds - {"kustomization", "virtualservice"})
     marks = f"app.kubernetes.io/instance={release.name},app.kubernetes.io/version={release.version}"
     ways = {
         # by label: the service and the rules that other releases share carry no version
-        "kubernetes": f"kubectl delete {','.join(own)} -l {marks}  (once its share of the requests is 0)",
+        "kubernetes": "apply the traffic.yaml of the release before (by Istio: give this one the weight 0); "
+        f"then kubectl delete {','.join(own)} -l {marks}",
         "ray": f"serve shutdown, or deploy the configuration of the release before; application {left.release.slug}",
         "compose": "docker compose -f deploy/compose/compose.yaml down",
         "systemd": f"systemctl disable --now {left.release.slug}@8101",

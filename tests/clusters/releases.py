@@ -1,7 +1,7 @@
 """Releases as plans make them, over the engines and accelerators that manifests are written for."""
 
-from planners.catalog import hardware
-from planners.launch import launch_arguments
+from planners.catalog import find_model, hardware
+from planners.launch import launch_of
 from schemas.cluster import ClusterRelease
 from schemas.hardware import Accelerator, AcceleratorKind, HostFacts
 from schemas.plan import Strategy
@@ -40,6 +40,7 @@ def release(engine: str, key: str, *, count: int = 1, pipeline: int = 1, weights
         max_sequences=64,
         threads=8 if device.kind is AcceleratorKind.CPU else 1,
     )
+    launch = launch_of(strategy, find_model("llama-3-70b"), device)
     return ClusterRelease(
         name="llama-3-70b",
         model="llama-3-70b",
@@ -47,7 +48,10 @@ def release(engine: str, key: str, *, count: int = 1, pipeline: int = 1, weights
         job="job-test",
         strategy=strategy,
         weights=weights,
-        arguments=launch_arguments(strategy),
+        arguments=launch.arguments if launch else (),
+        image=launch.container.image if launch and launch.container else "",
+        environment=launch.environment if launch else (),
+        settings=launch.settings if launch else "",
         accelerator=device,
         memory_gb=60,
         weights_gb=40,

@@ -23,6 +23,7 @@ from handlers.handover.jobs import after_plan, after_run
 from handlers.handover.release import service_name
 from handlers.optimization.advice import advise
 from handlers.workshop import Workshop
+from planners.catalog import find_model
 from schemas.artifact import Artifact, FileDigest
 from schemas.command import OptimizeInference
 from schemas.delegation import Peer
@@ -52,7 +53,7 @@ def links(text: str) -> set[str]:
 def test_every_feasible_plan_leaves_a_guide(case: str, tmp_path: Path) -> None:
     """The guide of whatever was chosen says that no gate has passed, and which ways were not written."""
     command, plan = planned(case, tmp_path)
-    work = after_plan(tmp_path, command, "job-a", plan)
+    work = after_plan(tmp_path, command, find_model(command.model), "job-a", plan)
     if not plan.chosen:
         assert work is None
         assert not (tmp_path / "handover.md").exists()
@@ -69,7 +70,7 @@ def test_every_feasible_plan_leaves_a_guide(case: str, tmp_path: Path) -> None:
 def test_the_cluster_is_handed_to_devops_with_the_names_of_its_objects(tmp_path: Path, wrong: Checker) -> None:
     """Nothing is applied: the peer gets every manifest by name, and what was written is valid."""
     command, plan = planned("mi300x", tmp_path)
-    work = after_plan(tmp_path, command, "job-a", plan)
+    work = after_plan(tmp_path, command, find_model(command.model), "job-a", plan)
     assert work is not None
     assert work.peer is Peer.DEVOPS
     assert "after the quality gate has passed" in work.work
@@ -115,10 +116,12 @@ COMMAND = OptimizeInference.model_validate(
     {"cmd": "OPTIMIZE_INFERENCE", "model": "SmolLM2", "targets": {"latency_p95": 900}}
 )
 
+MODEL = find_model("SmolLM2-135M")
+
 
 def test_a_run_leaves_guide_and_runbook(report: Report, tmp_path: Path) -> None:
     """What was measured is the expectation; every alert of the guide has its section in the runbook; undo is told."""
-    assert after_run(tmp_path, COMMAND, report) == ("handover.md", "runbook.md")
+    assert after_run(tmp_path, COMMAND, report, MODEL) == ("handover.md", "runbook.md")
     guide, runbook = (tmp_path / "handover.md").read_text(), (tmp_path / "runbook.md").read_text()
     assert "No quality gate has passed" not in guide
     assert "It is \\*faster\\* now" in guide
@@ -135,7 +138,16 @@ def test_a_run_leaves_guide_and_runbook(report: Report, tmp_path: Path) -> None:
 
 def test_what_stays_as_it_was_leaves_nothing(report: Report, tmp_path: Path) -> None:
     """Where the untouched model is the better choice there is nothing to hand over."""
-    assert after_run(tmp_path, COMMAND, report.model_copy(update={"recommended": None})) == ()
+    assert after_run(tmp_path, COMMAND, report.model_copy(update={"recommended": None}), MODEL) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_without_a_server_leaves_nothing(report: Report, tmp_path: Path) -> None:
+    """What CTranslate2 makes has no server to deploy: no page claims that there is one, and nothing fails."""
+    best = report.trials[1]
+    strategy = best.candidate.strategy.model_copy(update={"engine": "ctranslate2"})
+    other = best.model_copy(update={"candidate": best.candidate.model_copy(update={"strategy": strategy})})
+    assert after_run(tmp_path, COMMAND, report.model_copy(update={"trials": (other, other)}), MODEL) == ()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,6 +172,8 @@ def test_compose_files_follow_the_specification() -> None:
     made = {name: file for name in ALL if (file := _written(compose, name))}
     assert {"vllm-h100", "vllm-mi300x", "llama.cpp-epyc", "neuron-inferentia"} <= set(made)
     assert {"vllm-two-nodes", "vllm-tpu"} & set(made) == set()
+    settings = made["tensorrt-llm-a100"]["configs"]["settings"]["content"]
+    assert yaml.safe_load(settings.replace("$$", "$")) == yaml.safe_load(ALL["tensorrt-llm-a100"].settings)
     validator = jsonschema.Draft7Validator(SCHEMA)
     assert [error.message for file in made.values() for error in validator.iter_errors(file)] == []
     service = made["vllm-h100"]["services"]["llama-3-70b-v2-2"]
