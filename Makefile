@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check lint type format docs bench toolchains test-toolchains clean
+.PHONY: install demo demo-rollout test check lint type format docs bench toolchains test-toolchains clean
 
 install: $(VENV)/.installed
 
@@ -16,6 +16,10 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 
 demo: install
 	@$(BIN)/inferwright demo
+
+# Needs the system's haproxy; prometheus is scraped along where it is installed.
+demo-rollout: install
+	@$(BIN)/inferwright demo-rollout
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -35,14 +39,15 @@ format: install
 
 docs: install
 	$(BIN)/python -c 'from pathlib import Path; from cli.contracts import write; write(Path("docs/contracts"))'
+	$(BIN)/python -m cli.deployfiles
 
 bench: install
 	$(BIN)/python benchmarks/wire.py
 	$(BIN)/python benchmarks/planning.py
 
-# Several minutes and about 11 GB, once: the environments of the methods in executors/compress/methods.toml, and lm-eval.
+# Several minutes and about 13 GB, once: the environments of the methods in executors/compress/methods.toml, tasks, a load generator, a profiler.
 toolchains: install
-	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround lm-eval
+	$(BIN)/inferwright toolchain install smollm2 texts llamacpp transformers llmcompressor openvino onnx gptqmodel autoround lm-eval guidellm pyspy
 
 # The heavy toolchains' own tests, then every method on the real model with small settings, two beside each other.
 # `make test-toolchains METHODS="gptq-w4a16 Q4_0"` runs only those; rows of unchanged code, pins and settings are kept.

@@ -12,6 +12,7 @@ from schemas.board import Board
 from schemas.capability import CapabilityMatch
 from schemas.command import Command
 from schemas.delegation import Handoff
+from schemas.deployment import DeploymentList, DeploymentReport, RolloutOutcome
 from schemas.error import ERRORS, ErrorReply
 from schemas.findings import (
     ComparisonReport,
@@ -36,6 +37,8 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     CapabilityMatch,
     ComparisonReport,
     CostReport,
+    DeploymentList,
+    DeploymentReport,
     ErrorReply,
     GateDecision,
     Handoff,
@@ -49,6 +52,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     QualityReport,
     RenderedReport,
     Report,
+    RolloutOutcome,
     StatusUpdate,
 )
 PROBLEM: Document = {

@@ -46,6 +46,14 @@ def demo(runs: Runs = RUNS) -> None:
     _run(run_demo(runs))
 
 
+@app.command("demo-rollout", epilog="Example: **inferwright demo-rollout**")
+def demo_rollout(runs: Runs = RUNS) -> None:
+    """Roll three strategies out under load, one good and two bad, on this machine. Needs HAProxy. Six minutes."""
+    from cli.rollout import run_rollout_demo  # noqa: PLC0415
+
+    _run(run_rollout_demo(runs))
+
+
 @app.command(epilog="Example: **inferwright serve --nats nats://127.0.0.1:4222**")
 def serve(
     nats: MaybeNats = None,

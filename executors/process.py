@@ -26,10 +26,12 @@ LINE_LIMIT = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use, in bytes; 0 is no limit."""
+    """What one child may use, sizes in bytes; 0 is no limit."""
 
     memory: int = 0
     file_size: int = 0
+    niceness: int = 0
+    """How far it stands back for other processes: 0 to 19."""
 
 
 NO_LIMITS = Limits()
@@ -87,7 +89,7 @@ class Child:
             AgentError: `tool_failed` where it cannot be started.
         """
         guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid())]
-        limits = [str(self._limits.memory), str(self._limits.file_size)]
+        limits = [str(it) for it in (self._limits.memory, self._limits.file_size, self._limits.niceness)]
         with self.log.open("ab") as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(

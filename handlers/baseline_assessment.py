@@ -10,7 +10,7 @@ from handlers.optimization.verdict import capacity, conditions
 from handlers.registry import Handler
 from handlers.services import Services
 from handlers.workbench.bench import Stage
-from handlers.workbench.conditions import machine, requests
+from handlers.workbench.conditions import disturbed, machine, requests
 from handlers.workbench.finding import end
 from handlers.workbench.memory import learn
 from handlers.workbench.prepare import find, measuring, prepare
@@ -39,7 +39,7 @@ async def work(command: BaselineAssessment, job: JobContext, services: Services)
         strategy = planned.baseline.strategy
         stage = Stage(LABEL, strategy.label, 0.1)
         base = await base_of(bench, stage)
-        load = await measure_baseline(bench, base, planned, stage)
+        load = await measure_baseline(bench, base, planned, stage, profile=command.profile)
     comparisons = compare_load(planned.baseline, load)
     await learn(bench, strategy, comparisons, OperatingPoint.of(planned.workload))
     handoffs = await hand_off(job, services.agent, command.model, tuple(slow_host(comparisons)))
@@ -53,7 +53,7 @@ async def work(command: BaselineAssessment, job: JobContext, services: Services)
             f"Untouched, {strategy.label} serves {full.throughput_rps.value:.2f} requests/s at capacity "
             f"({conditions(full, load)}); decode is bound by {planned.bottleneck}."
         ),
-        conditions=(*machine(bench.host), requests(load)),
+        conditions=(*machine(bench.host), requests(load), *disturbed([load])),
         host=bench.host,
         strategy=strategy,
         load=load,

@@ -9,7 +9,7 @@ from handlers.optimization.advice import advise, prices_of
 from handlers.optimization.verdict import capacity
 from handlers.registry import Handler
 from handlers.services import Services
-from planners.cost import Serving, cost_of_plan, cost_of_rate, cost_today
+from planners.cost import Serving, Terms, cost_of_plan, cost_of_rate, cost_today
 from schemas.command import Mode, OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.findings import CostReport, PerformanceReport
@@ -35,15 +35,17 @@ async def answer(command: CostAnalysis, services: Services) -> CostReport:
         mode=Mode.PLAN,
     )
     prices = prices_of(services.workshop.price_file)
+    terms = Terms(command.utilisation, command.usd_per_kwh)
     if command.job is not None:
-        return cost_of_rate(command.model, _measured(services.runs_dir / command.job), command.constraints, prices)
+        measured = _measured(services.runs_dir / command.job)
+        return cost_of_rate(command.model, measured, command.constraints, prices, terms)
     try:
         plan = await advise(request, services.workshop)
     except AgentError as error:
         if error.code is ErrorCode.UNKNOWN_MODEL and command.current_perf.cost_monthly is not None:
             return cost_today(command.model, command.current_perf)
         raise
-    return cost_of_plan(plan, command.constraints, command.current_perf, prices)
+    return cost_of_plan(plan, command.constraints, command.current_perf, prices, terms)
 
 
 def _measured(directory: Path) -> Serving:

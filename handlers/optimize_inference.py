@@ -1,8 +1,13 @@
-"""OPTIMIZE_INFERENCE in; at once a plan, or as a job the closed loop on this machine and its report."""
+"""OPTIMIZE_INFERENCE in; at once a plan, or as a job the closed loop on this machine, its report and its rollout."""
 
+from executors.deploy import haproxy
+from executors.deploy.home import Home
 from executors.files import write_whole
 from handlers.context import JobContext
-from handlers.optimization.advice import advise, at_hand, known, prices_of
+from handlers.deployment.deploy import deploy, name_of
+from handlers.deployment.desk import FOLDER
+from handlers.handover.jobs import after_plan
+from handlers.optimization.advice import advise, at_hand, known, model_of, prices_of
 from handlers.optimization.delegate import hand_off, told
 from handlers.optimization.finish import final_status
 from handlers.optimization.loop import optimize
@@ -12,7 +17,6 @@ from handlers.workbench.prepare import measuring
 from planners.cost import cost_of_plan
 from planners.render import plan_markdown
 from schemas.command import Mode, OptimizeInference, RespondFormat
-from schemas.error import AgentError, ErrorCode
 from schemas.findings import CostReport, PredictedPerformance
 from schemas.job import Outcome
 from schemas.plan import Plan
@@ -23,16 +27,18 @@ def starts_job(command: OptimizeInference, services: Services) -> bool:
     """Whether the command is to be carried out: it says so, or leaves it open and weights and hardware are here.
 
     Raises:
-        AgentError: `not_available` for mode `deploy`, `unknown_model` or `unknown_hardware` where nothing can be done.
+        AgentError: `toolchain_missing` where mode `deploy` lacks its gateway; `unknown_model` or `unknown_hardware`
+            where nothing can be done.
     """
-    if command.mode is Mode.DEPLOY:
-        raise AgentError(ErrorCode.NOT_AVAILABLE, "mode deploy cannot move traffic yet; ask for mode run")
     if command.mode is Mode.PLAN:
         return False
     if at_hand(command, services.workshop):
+        if command.mode is Mode.DEPLOY:
+            haproxy.find()
+            Home.under(services.runs_dir / FOLDER, name_of(command))
         return True
     known(command, services.workshop)
-    return command.mode is Mode.RUN
+    return command.mode in {Mode.RUN, Mode.DEPLOY}
 
 
 async def answer(command: OptimizeInference, services: Services) -> Plan:
@@ -41,11 +47,13 @@ async def answer(command: OptimizeInference, services: Services) -> Plan:
 
 
 async def work(command: OptimizeInference, job: JobContext, services: Services) -> Outcome:
-    """Baseline, optimization, validation here; where weights or hardware are elsewhere, the plan and its hand-offs."""
+    """All four phases as far as the mode goes; where weights or hardware are elsewhere, the plan and its hand-offs."""
     if not at_hand(command, services.workshop):
         return await _hand_over(command, job, services)
     async with measuring(services.workshop):
         report = await optimize(command, job, services)
+    if command.mode is Mode.DEPLOY:
+        return await deploy(command, report, job, services)
     return Outcome(state=report.state, summary=report.sentence, status=final_status(report), label=report.hash)
 
 
@@ -53,7 +61,9 @@ async def _hand_over(command: OptimizeInference, job: JobContext, services: Serv
     """Plan, keep the plan, ask the peers; nothing is claimed to have been carried out."""
     plan = await job.step("plan", Plan, lambda: advise(command, services.workshop))
     write_whole(job.directory / "plan.json", plan.model_dump_json(indent=1))
-    outcomes = await hand_off(job, services.agent, command.model, plan.handoffs)
+    cluster = after_plan(job.directory, command, model_of(command.model, services.workshop), job.job, plan)
+    wanted = (*plan.handoffs, cluster) if cluster else plan.handoffs
+    outcomes = await hand_off(job, services.agent, command.model, wanted)
     asked = "; ".join(told(outcomes)) or "nobody was asked"
     summary = f"Planned only, since weights or hardware are not on this machine: {plan.verdict} Handed over: {asked}."
     return Outcome(state=JobState.NOT_MET, summary=summary, label=plan.hash)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executors.process import NO_LIMITS, Limits
+from schemas.measurement import Generator
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Effort:
     """Of a comparison, at least three."""
     max_threads: int | None = None
     """Engine threads at the most; None is one per core."""
+    generator: Generator = Generator.BUILT_IN
+    """What puts load on where the command does not say."""
 
 
 @dataclass(frozen=True)

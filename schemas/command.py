@@ -1,13 +1,15 @@
 """Commands as they arrive: `cmd` first, `respond_format` last, quantities in dialects; unknown keys are kept."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from schemas.quantity import Fraction, LatencyMs, RequestsPerSecond, TokensPerSecond, Usd
 
 Name = Field(min_length=1, max_length=256)
+DEPLOYMENT_NAME = r"^[a-z][a-z0-9-]{0,30}$"
+"""A deployment's name is a folder's and a program's as well."""
 
 
 class RespondFormat(StrEnum):
@@ -101,6 +103,37 @@ class Workload(Part):
     """Everything is queued at once and only the total time matters."""
 
 
+class RolloutSpec(Part):
+    """How a new release takes over. What a sender leaves out is as here."""
+
+    steps: tuple[Fraction, ...] = Field(default=(0.01, 0.05, 0.25, 0.5, 1.0), min_length=1, max_length=20)
+    """Shares of the requests that the new release gets, rising, the last one all."""
+    requests: int = Field(default=50, ge=1, le=100_000)
+    """Of the new release, that a step needs at the least."""
+    hold_limit_s: float = Field(default=3600.0, gt=0, le=7 * 86_400)
+    """A step that is not decided by then is rolled back: undecided never passes."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of each verdict, over all looks at it together."""
+    shadow_requests: int = Field(default=0, ge=0, le=10_000)
+    """Live requests that the new release answers before it gets any: nobody sees those answers."""
+    latency_p95: LatencyMs | None = None
+    """Milliseconds at the gateway; where absent, what the old release shows plus `slower`."""
+    slower: Fraction = 0.25
+    """How much slower than the old release the new one's p95 may be where no latency is asked for."""
+    max_errors: Fraction = 0.01
+    """Share of failed requests."""
+    judge_quality: bool = True
+    """Whether live prompts are sampled and replayed against the baseline; they stay in the deployment's folder."""
+    quality_tokens: int = Field(default=8192, ge=1024, le=1_000_000)
+    """Scored tokens of live prompts after which an undecided gate stays so."""
+
+    @model_validator(mode="after")
+    def _rises_to_all(self) -> Self:
+        if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0 or self.steps[-1] != 1:
+            raise ValueError("steps must rise, and the last one must be 1 (all requests)")
+        return self
+
+
 class OptimizeInference(ModelCommand):
     """Make a model meet its targets within its constraints."""
 
@@ -111,3 +144,6 @@ class OptimizeInference(ModelCommand):
     workload: Workload = Workload()
     mode: Mode | None = None
     """`run` where weights and hardware are at hand, else `plan`."""
+    deployment: str | None = Field(default=None, pattern=DEPLOYMENT_NAME)
+    """What mode `deploy` puts the result into; named after the model where absent."""
+    rollout: RolloutSpec = RolloutSpec()

@@ -2,18 +2,16 @@
 
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.base import Record
-from schemas.command import Part
+from schemas.command import DEPLOYMENT_NAME
 from schemas.evidence import Estimate
 from schemas.measurement import GateDecision, GateVerdict, Percentiles
 from schemas.plan import Strategy
-from schemas.quantity import Fraction, LatencyMs
 
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -88,13 +86,15 @@ class DeploymentState(StrEnum):
 class Deployment(Record):
     """One model in production under one name. What is written here is what a restarted agent goes on from."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(pattern=DEPLOYMENT_NAME)
     model: str
     state: DeploymentState
     port: Port
     """Of the gateway, on loopback."""
     metrics_port: Port
     """Where the gateway tells Prometheus of itself."""
+    prometheus_port: Port | None = None
+    """Where Prometheus answers, on loopback; None where this machine has none."""
     route: Route
     releases: tuple[Release, ...] = Field(max_length=2)
     """What runs: the stable one, and during a rollout the new one too."""
@@ -125,37 +125,6 @@ class Deployment(Record):
         return f"http://127.0.0.1:{self.port}"
 
 
-class RolloutSpec(Part):
-    """How a new release takes over. What a sender leaves out is as here."""
-
-    steps: tuple[Fraction, ...] = Field(default=(0.01, 0.05, 0.25, 0.5, 1.0), min_length=1, max_length=20)
-    """Shares of the requests that the new release gets, rising, the last one all."""
-    requests: int = Field(default=50, ge=1, le=100_000)
-    """Of the new release, that a step needs at the least."""
-    hold_limit_s: float = Field(default=3600.0, gt=0, le=7 * 86_400)
-    """A step that is not decided by then is rolled back: undecided never passes."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Of each verdict, over all looks at it together."""
-    shadow_requests: int = Field(default=0, ge=0, le=10_000)
-    """Live requests that the new release answers before it gets any: nobody sees those answers."""
-    latency_p95: LatencyMs | None = None
-    """Milliseconds at the gateway; where absent, what the old release shows plus `slower`."""
-    slower: Fraction = 0.25
-    """How much slower than the old release the new one's p95 may be where no latency is asked for."""
-    max_errors: Fraction = 0.01
-    """Share of failed requests."""
-    judge_quality: bool = True
-    """Whether live prompts are sampled and replayed against the baseline; they stay in the deployment's folder."""
-    quality_tokens: int = Field(default=8192, ge=1024, le=1_000_000)
-    """Scored tokens of live prompts after which an undecided gate stays so."""
-
-    @model_validator(mode="after")
-    def _rises_to_all(self) -> Self:
-        if list(self.steps) != sorted(set(self.steps)) or self.steps[0] <= 0 or self.steps[-1] != 1:
-            raise ValueError("steps must rise, and the last one must be 1 (all requests)")
-        return self
-
-
 class RequestSeen(Record):
     """One request as the gateway logged it. Times in milliseconds, -1 where it never came so far."""
 
@@ -181,8 +150,9 @@ class RequestSeen(Record):
 
     @property
     def failed(self) -> bool:
-        """Whether the service failed: not what the client broke off or asked wrongly."""
-        return not self.end.startswith("C") and (self.status >= 500 or self.status < 100 or self.end[0] != "-")  # noqa: PLR2004 - HTTP
+        """Whether the service failed or refused: not what the client broke off or asked wrongly."""
+        answered = 100 <= self.status < 500 and self.status != 429  # noqa: PLR2004 - HTTP
+        return not self.end.startswith("C") and not (answered and self.end.startswith("-"))
 
 
 class JudgedMetric(StrEnum):
@@ -223,6 +193,8 @@ class RolloutStep(Record):
     old: Service
     new: Service
     judgements: tuple[Judgement, ...]
+    quality: GateDecision | None = None
+    """The gate on live prompts, in the step in which it was held."""
     passed: bool
     sentence: str
 
@@ -256,8 +228,6 @@ class RolloutOutcome(Record):
     new: str
     steps: tuple[RolloutStep, ...] = ()
     shadow: ShadowRun | None = None
-    quality: GateDecision | None = None
-    """The gate on live prompts."""
     latency_limit_ms: float | None = None
     breach: Judgement | None = None
     """What it was rolled back for, where that was a figure."""
@@ -269,8 +239,13 @@ class RolloutOutcome(Record):
     """From the verdict until the old release got every new request."""
     drained_s: NonNegativeFloat | None = None
     """From then until the last request of the release that left was finished."""
-    interrupted: NonNegativeInt = 0
-    """How often the agent had to look at what was running and go on."""
+    resumed: bool = False
+    """Whether an agent had to look at what was running and go on where another had died."""
+
+    @property
+    def quality(self) -> GateDecision | None:
+        """The gate on live prompts, None where it was not held or not decided."""
+        return next((step.quality for step in self.steps if step.quality), None)
 
 
 Deployment.model_rebuild()

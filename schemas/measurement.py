@@ -2,10 +2,11 @@
 
 from enum import StrEnum
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from schemas.base import Record
 from schemas.evidence import Estimate
+from schemas.resources import Profile, Resources
 from schemas.status import JobState
 
 
@@ -24,10 +25,14 @@ class RequestRow(Record):
     start_ms: float
     prompt_tokens: NonNegativeInt
     output_tokens: NonNegativeInt
+    cached_tokens: NonNegativeInt = 0
+    """Of the prompt, those that the engine had from an earlier request."""
     ttft_ms: float | None
     tpot_ms: float | None
+    """Time between tokens after the first one."""
     latency_ms: float | None
     error: str | None = None
+    timed_out: bool = False
 
 
 class Arrivals(StrEnum):
@@ -37,6 +42,13 @@ class Arrivals(StrEnum):
     POISSON = "poisson"
     CONSTANT = "constant"
     TRACE = "trace"
+
+
+class Generator(StrEnum):
+    """What puts the load on: a light client of our own, or guidellm out of its toolchain."""
+
+    BUILT_IN = "built-in"
+    GUIDELLM = "guidellm"
 
 
 class TraceEntry(Record):
@@ -81,25 +93,32 @@ class LoadSpec(Record):
 
     input_tokens: PositiveInt
     output_tokens: PositiveInt
+    shared_prefix_tokens: NonNegativeInt = 0
+    """Of the input, those that every prompt begins with."""
     warmup_requests: PositiveInt = 2
+    timeout_s: PositiveFloat = 120.0
+    """After which a request is given up and counted as timed out."""
     seed: int = 1
     levels: tuple[LevelSpec, ...]
     sla: Sla = Sla()
+    generator: Generator = Generator.BUILT_IN
 
 
-class Resources(Record):
-    """Use while one level ran. `cpu_util` is a fraction of all cores; `gpu_util` is null where there is no GPU."""
+class SteadyPart(Record):
+    """The part of a level without its ramps, in seconds since the level began.
 
-    cpu_util: NonNegativeFloat
-    engine_cpu_seconds: NonNegativeFloat
-    rss_peak_mb: NonNegativeFloat
-    rss_growth_mb_per_hour: float | None = None
-    """Slope of memory over time (least squares), where the level lasted a minute or more."""
-    gpu_util: NonNegativeFloat | None = None
+    It begins once the first wave has been answered (as many requests as are open at once; the first one where they
+    come at a rate) and ends when the last request is sent: from then on fewer are open than should be.
+    """
+
+    from_s: NonNegativeFloat
+    until_s: NonNegativeFloat
+    completed: PositiveInt
+    """Requests that were answered within it."""
 
 
 class LoadLevel(Record):
-    """One level of load and what came out. Rates per second over the level's duration."""
+    """One level of load and what came out. Rates and percentiles are of `steady`, of the whole where it is None."""
 
     arrivals: Arrivals
     setting: float
@@ -109,6 +128,9 @@ class LoadLevel(Record):
     requests: NonNegativeInt
     completed: NonNegativeInt
     errors: NonNegativeInt
+    """Requests that failed, those that timed out apart."""
+    timeouts: NonNegativeInt = 0
+    steady: SteadyPart | None = None
     throughput_rps: Estimate
     output_tokens_s: Estimate
     ttft: Percentiles | None
@@ -116,7 +138,16 @@ class LoadLevel(Record):
     latency: Percentiles | None
     goodput_rps: Estimate | None = None
     """Requests per second that kept to the SLA; None where none was given."""
+    attained: NonNegativeFloat | None = None
+    """Share of all requests sent that kept to the SLA, the ramps included; None where none was given."""
+    cached_share: NonNegativeFloat = 0.0
+    """Share of all prompt tokens that the engine had from earlier requests."""
     resources: Resources
+
+    @property
+    def failed(self) -> int:
+        """Requests without an answer, for whatever reason."""
+        return self.errors + self.timeouts
 
 
 class Knee(Record):
@@ -135,12 +166,17 @@ class LoadReport(Record):
     strategy: str
     input_tokens: PositiveInt
     output_tokens: PositiveInt
+    shared_prefix_tokens: NonNegativeInt = 0
+    prefix_caching: bool = False
     warmup_requests: NonNegativeInt
+    generator: str = "the built-in client"
+    """With its version where it is a tool."""
     ready_s: NonNegativeFloat
     """From start of the engine's process until it answered its health check."""
     levels: tuple[LoadLevel, ...]
     knee: Knee | None = None
     """Where the rate was raised until the SLA broke."""
+    profile: Profile | None = None
 
 
 class GateVerdict(StrEnum):

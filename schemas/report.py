@@ -1,5 +1,6 @@
 """A run's report: verdict, what was tried with predicted against measured, gate, cost, conditions, how to undo it."""
 
+import math
 from enum import StrEnum
 
 from pydantic import NonNegativeInt
@@ -32,6 +33,29 @@ class Comparison(Record):
     def covered(self) -> bool:
         """Whether the two intervals share a value."""
         return self.predicted.low <= self.measured.high and self.measured.low <= self.predicted.high
+
+
+class Learned(Record):
+    """One metric of one trial: what the first plan said, what a plan corrected by measurements said, and what came out.
+
+    Speeds only: a loss is replaced where it was measured, never shifted.
+    """
+
+    strategy: str
+    metric: str
+    first: Estimate
+    corrected: Estimate
+    measured: Estimate
+
+    @property
+    def error_first(self) -> float:
+        """Of the first plan: |ln(predicted / measured)|."""
+        return abs(math.log(self.first.value / self.measured.value))
+
+    @property
+    def error_corrected(self) -> float:
+        """Of the plan that the trial was taken from."""
+        return abs(math.log(self.corrected.value / self.measured.value))
 
 
 class TrialOutcome(StrEnum):
@@ -104,6 +128,7 @@ class Report(Record):
     baseline_comparisons: tuple[Comparison, ...]
     baseline_note: str
     trials: tuple[Trial, ...]
+    learned: tuple[Learned, ...] = ()
     not_tried: tuple[str, ...]
     plan: Plan
     cost: Cost
@@ -111,6 +136,8 @@ class Report(Record):
     handoffs: tuple[HandoffOutcome, ...]
     artifacts: tuple[Artifact, ...]
     plots: tuple[str, ...]
+    handover: tuple[str, ...] = ()
+    """Pages for operators in the job's folder: how to deploy what is recommended, and what to do at each alert."""
     reproduce: tuple[str, ...]
     undo: str
 

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.command import Constraints, CurrentPerformance, ModelCommand, Name, Part, Performance, Workload
-from schemas.quantity import RequestsPerSecond
+from schemas.measurement import Generator
+from schemas.quantity import Fraction, RequestsPerSecond
 
 FinishedJob = Field(default=None, pattern=r"^job-[a-z2-7]{20}$")
 """A job of this agent whose files are meant instead of the models at hand."""
@@ -16,6 +17,8 @@ class BaselineAssessment(ModelCommand):
 
     cmd: Literal["BASELINE_ASSESSMENT"]
     workload: Workload = Workload()
+    profile: bool = False
+    """Sample where the engine spends its time, after the load."""
 
 
 class QuantizeModel(ModelCommand):
@@ -52,6 +55,10 @@ class LoadShape(Part):
     """Raise the rate until `targets` break: needs at least one time among them."""
     soak_minutes: float = Field(default=0, ge=0, le=24 * 60)
     """Keep the last concurrency up for so long, and say how memory grew."""
+    timeout_s: float = Field(default=120, gt=0, le=3600)
+    """Seconds after which a request is given up and counted as timed out."""
+    generator: Generator | None = None
+    """`guidellm` (a toolchain) or `built-in`; the agent's setting where absent."""
 
 
 class BenchmarkInference(ModelCommand):
@@ -65,6 +72,8 @@ class BenchmarkInference(ModelCommand):
     load: LoadShape = LoadShape()
     targets: Performance = Performance()
     """Times that each request may take: those that keep to them are counted (goodput). p95 before p99 before p50."""
+    profile: bool = False
+    """Sample where the engine spends its time, after the load."""
 
 
 class EvaluateQuality(ModelCommand):
@@ -89,6 +98,10 @@ class CostAnalysis(ModelCommand):
     workload: Workload = Workload()
     job: str | None = FinishedJob
     """The job whose measured throughput is to be priced."""
+    utilisation: Fraction = Field(default=1.0, gt=0, le=1)
+    """Share of capacity that is in use, on average around the clock; a rate that is asked for goes before it."""
+    usd_per_kwh: float = Field(default=0.20, ge=0, le=10)
+    """Price of power for hardware of one's own."""
 
 
 class CompareStrategies(ModelCommand):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from aiohttp import web
@@ -21,17 +21,21 @@ from acp.room import check_room
 from acp.service import Backend, Service
 from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode, ErrorReply, first_error
+from schemas.exposure import Exposed, ScrapeTarget
 from schemas.query import ListJobs
 
 log = structlog.get_logger()
 _LIST = TypeAdapter(ListJobs)
+_TARGETS = TypeAdapter(tuple[ScrapeTarget, ...])
 
 
 class Bridge:
     """The HTTP server. It answers `/healthz` from the start, and the rest once the agent is attached."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, production: Callable[[], Exposed] = Exposed) -> None:
+        """`production` says what is deployed, for `/metrics` and `/targets`; it may read files."""
         self._settings = settings
+        self._production = production
         self._backend: Backend | None = None
         self._service: Service | None = None
         self._watchers = Live()
@@ -76,6 +80,7 @@ class Bridge:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                web.get("/targets", self._targets),
                 web.get("/openapi.json", self._openapi),
                 *(web.get(path, dashboard.page) for path in dashboard.PAGES),
             ]
@@ -160,7 +165,14 @@ class Bridge:
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         backend, service = self._agent()
-        return web.Response(body=metrics.render(backend.bus, service), content_type="text/plain", charset="utf-8")
+        exposed = await asyncio.to_thread(self._production)
+        body = metrics.render(backend.bus, service, exposed)
+        return web.Response(body=body, content_type="text/plain", charset="utf-8")
+
+    async def _targets(self, _request: web.Request) -> web.Response:
+        """Engines and gateways, as Prometheus' HTTP service discovery reads them."""
+        targets = (await asyncio.to_thread(self._production)).targets
+        return _json(_TARGETS.dump_json(targets).decode())
 
     async def _openapi(self, _request: web.Request) -> web.Response:
         _, service = self._agent()

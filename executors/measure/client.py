@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from itertools import chain, cycle, islice
+from typing import NamedTuple
 
 import aiohttp
 import orjson
@@ -10,17 +11,33 @@ import orjson
 from executors.serve.engine import Endpoint
 from schemas.measurement import RequestRow, TraceEntry
 
-REQUEST_TIMEOUT_S = 120.0
 ERROR_CHARACTERS = 200
 
 Prompt = Sequence[int]
 
 
-def connected() -> aiohttp.ClientSession:
-    """A session for any number of open requests."""
-    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+def connected(timeout_s: float) -> aiohttp.ClientSession:
+    """A session for any number of open requests, each given up after `timeout_s` seconds."""
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept connection may be closing at the server
     return aiohttp.ClientSession(timeout=timeout, connector=connector)
+
+
+class Ask(NamedTuple):
+    """One request: its number, its prompt's token ids, and how many tokens it asks for."""
+
+    number: int
+    prompt: Prompt
+    output_tokens: int
+
+
+class Told(NamedTuple):
+    """Monotonic times of the first and the last token, how many there were, and how many of the prompt were cached."""
+
+    first: float
+    last: float
+    tokens: int
+    cached: int
 
 
 class Client:
@@ -33,56 +50,62 @@ class Client:
         self._session = session
         self._prompts = prompts
         self._output_tokens = output_tokens
-        self._sent = 0
+        self._asked = 0
 
-    async def request(self, start: float, shape: TraceEntry | None = None) -> RequestRow:
-        """One request and its row; a failure is a row with its error, never an exception.
-
-        `shape` has its tokens where they are not those of all requests.
-        """
-        index, self._sent = self._sent, self._sent + 1
-        prompt = self._prompts[index % len(self._prompts)]
+    def next(self, shape: TraceEntry | None = None) -> Ask:
+        """What the next request asks: prompts come in turn; `shape` has its tokens where they are not those of all."""
+        prompt = self._prompts[self._asked % len(self._prompts)]
+        output_tokens = self._output_tokens
         if shape is not None:
             prompt = list(islice(cycle(chain.from_iterable((prompt, *self._prompts))), shape.input_tokens))
+            output_tokens = shape.output_tokens
+        self._asked += 1
+        return Ask(self._asked - 1, prompt, output_tokens)
+
+    async def request(self, start: float, shape: TraceEntry | None = None) -> RequestRow:
+        """One request and its row; a failure is a row with its error, never an exception."""
+        ask = self.next(shape)
         sent = time.monotonic()
         row = RequestRow(
-            index=index,
+            index=ask.number,
             start_ms=(sent - start) * 1e3,
-            prompt_tokens=len(prompt),
+            prompt_tokens=len(ask.prompt),
             output_tokens=0,
             ttft_ms=None,
             tpot_ms=None,
             latency_ms=None,
         )
         try:
-            first, last, tokens = await self._stream(prompt, shape.output_tokens if shape else self._output_tokens)
+            told = await self._stream(ask)
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError, ValueError) as error:
-            return row.model_copy(update={"error": f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS]})
+            words = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS]
+            return row.model_copy(update={"error": words, "timed_out": isinstance(error, TimeoutError)})
         times = {
-            "output_tokens": tokens,
-            "ttft_ms": (first - sent) * 1e3,
-            "tpot_ms": (last - first) * 1e3 / (tokens - 1) if tokens > 1 else None,
-            "latency_ms": (last - sent) * 1e3,
+            "output_tokens": told.tokens,
+            "cached_tokens": told.cached,
+            "ttft_ms": (told.first - sent) * 1e3,
+            "tpot_ms": (told.last - told.first) * 1e3 / (told.tokens - 1) if told.tokens > 1 else None,
+            "latency_ms": (told.last - sent) * 1e3,
         }
         return row.model_copy(update=times)
 
-    async def _stream(self, prompt: Prompt, output_tokens: int) -> tuple[float, float, int]:
-        """Monotonic times of the first and the last token, and how many there were.
+    async def _stream(self, ask: Ask) -> Told:
+        """What one request was answered.
 
         Raises:
             ValueError: where the answer held no token.
         """
         body = {
             "model": self.endpoint.model,
-            "prompt": list(prompt),
-            "max_tokens": output_tokens,
+            "prompt": list(ask.prompt),
+            "max_tokens": ask.output_tokens,
             "temperature": 0,
             "ignore_eos": True,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         first = last = 0.0
-        tokens = 0
+        tokens = cached = 0
         async with self._session.post(
             self.endpoint.url + "/v1/completions", json=body, raise_for_status=True
         ) as answer:
@@ -94,7 +117,9 @@ class Client:
                     last = time.monotonic()
                     first = first or last
                     tokens += 1
-                tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
+                usage = chunk.get("usage") or {}
+                tokens = usage.get("completion_tokens", tokens)
+                cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or cached
         if not first:
             raise ValueError("the engine answered without a token")
-        return first, last, tokens
+        return Told(first, last, tokens, cached)

@@ -1,4 +1,4 @@
-"""Strategies against each other: endpoints in, rounds of the same load on each in turn out, and what the pairs say.
+"""Sides against each other: endpoints under load in, rounds of the same level on each in turn out, and what pairs say.
 
 Rounds alternate in order, so that a machine that warms up, or others that share it, favour nobody.
 """
@@ -9,47 +9,40 @@ from pathlib import Path
 
 import numpy as np
 
-from executors.measure.client import Client, Prompt, connected
-from executors.measure.load import run_level
-from executors.measure.statistics import student
+from executors.measure.load import LoadGenerator, run_level
+from executors.measure.statistics import ALPHA, student
 from executors.serve.engine import Endpoint
 from schemas.evidence import Estimate, Evidence
 from schemas.measurement import LevelSpec, LoadLevel
 
-ALPHA = 0.10
-"""Estimates carry 90 % intervals."""
 FEWEST = 3
 """Rounds below which a spread says too little."""
 
 OnRound = Callable[[int, int, LoadLevel], Awaitable[None]]
-"""Called with the round, the strategy's place and its level."""
+"""Called with the round, the side's place and its level."""
 
 
 async def interleaved(
-    endpoints: Sequence[Endpoint],
-    prompts: Sequence[Prompt],
+    sides: Sequence[tuple[Endpoint, LoadGenerator]],
     level: LevelSpec,
     *,
-    output_tokens: int,
     rounds: int,
     rows: Path,
     on_round: OnRound,
 ) -> list[list[LoadLevel]]:
-    """`rounds` times the same level on each endpoint, the others idle meanwhile: levels by endpoint, then round.
+    """`rounds` times the same level on each side, the others idle meanwhile: levels by side, then round.
 
-    One uncounted round comes first. In a round every endpoint gets the same prompts.
+    One uncounted round comes first. A side is an endpoint and what puts load on it.
     """
-    found: list[list[LoadLevel]] = [[] for _ in endpoints]
+    found: list[list[LoadLevel]] = [[] for _ in sides]
     rows.unlink(missing_ok=True)
-    async with connected() as session:
-        clients = [Client(session, endpoint, prompts, output_tokens) for endpoint in endpoints]
-        for number in range(rounds + 1):
-            order = list(range(len(clients)))
-            for place in order if number % 2 else reversed(order):
-                done = await run_level(clients[place], level, number, rows)
-                if number:
-                    found[place].append(done)
-                    await on_round(number, place, done)
+    for number in range(rounds + 1):
+        order = list(range(len(sides)))
+        for place in order if number % 2 else reversed(order):
+            done = await run_level(*sides[place], level, seed=number, rows=rows)
+            if number:
+                found[place].append(done)
+                await on_round(number, place, done)
     return found
 
 

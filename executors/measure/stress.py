@@ -28,10 +28,10 @@ def rising(sla: Sla, requests: int, limit_s: float) -> More:
 
 def broken(level: LoadLevel, sla: Sla) -> str:
     """What of `sla` a level broke, in words; empty where it held."""
-    if level.errors:
-        return f"{level.errors} of {level.requests} requests failed"
-    good = level.goodput_rps.value * level.duration_s if level.goodput_rps else 0.0
-    if good >= ATTAINED * level.requests:
+    if level.failed:
+        return f"{level.failed} of {level.requests} requests failed or timed out"
+    attained = level.attained or 0.0
+    if attained >= ATTAINED:
         return ""
     figures = (
         ("TTFT", sla.ttft_ms, level.ttft),
@@ -43,7 +43,7 @@ def broken(level: LoadLevel, sla: Sla) -> str:
         for name, limit, found in figures
         if limit is not None and found is not None and found.p95.value > limit
     ]
-    return ", ".join(worse) or f"only {good:.0f} of {level.requests} requests kept to all of it"
+    return ", ".join(worse) or f"only {attained:.0%} of {level.requests} requests kept to all of it"
 
 
 def knee_of(levels: Sequence[LoadLevel], sla: Sla) -> Knee:

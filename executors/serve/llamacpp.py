@@ -20,6 +20,23 @@ READY_TIMEOUT_S = 120.0
 ENGINE = "llama.cpp"
 
 
+def request(strategy: Strategy, model: Path, port: int = 0) -> bytes:
+    """What `workers/llamacpp_serve.py` is asked; port 0 takes a free one."""
+    return orjson.dumps(
+        {
+            "model": str(model),
+            "alias": model.stem,
+            "slots": strategy.max_sequences,
+            "context": strategy.context,
+            "batched_tokens": strategy.batched_tokens,
+            "threads": strategy.threads,
+            "kv_type": KV_TYPES[strategy.kv_format],
+            "prefix_caching": strategy.prefix_caching,
+            "port": port,
+        }
+    )
+
+
 @contextlib.asynccontextmanager
 async def serve(
     strategy: Strategy,
@@ -37,20 +54,10 @@ async def serve(
     Raises:
         AgentError: `engine_failed` where the server does not start, is not ready in time, or dies while in use.
     """
-    request = {
-        "model": str(model),
-        "alias": model.stem,
-        "slots": strategy.max_sequences,
-        "context": strategy.context,
-        "batched_tokens": strategy.batched_tokens,
-        "threads": strategy.threads,
-        "kv_type": KV_TYPES[strategy.kv_format],
-        "prefix_caching": strategy.prefix_caching,
-    }
     child = Child([str(python), str(WORKER)], log=log, limits=limits, read_output=True)
     started = time.monotonic()
     try:
-        await child.start(orjson.dumps(request))
+        await child.start(request(strategy, model))
         url = await _address(child, ready_timeout_s)
         async with watched(child, ENGINE):
             await until_healthy(url, ready_timeout_s)

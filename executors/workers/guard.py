@@ -1,7 +1,7 @@
 """Runs one program under limits and ends its whole process group when the agent dies; standard library only.
 
-Called as `guard.py PARENT_PID MEMORY_BYTES FILE_BYTES PROGRAM [ARG ...]` in a session of its own; 0 means no limit.
-Exits with the program's exit status, 128 + n where signal n ended it.
+Called as `guard.py PARENT_PID MEMORY_BYTES FILE_BYTES NICENESS PROGRAM [ARG ...]` in a session of its own; 0 means no
+limit. Exits with the program's exit status, 128 + n where signal n ended it.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ def end_group(*_: object) -> None:
 
 def main() -> int:
     """Start the program, wait for it, pass its exit status on."""
-    parent, memory, file_size = (int(argument) for argument in sys.argv[1:4])
+    parent, memory, file_size, niceness = (int(argument) for argument in sys.argv[1:5])
     signal.signal(signal.SIGHUP, end_group)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -40,11 +40,12 @@ def main() -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.nice(niceness)
         for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_FSIZE, file_size)):
             if limit:
                 resource.setrlimit(kind, (limit, limit))
 
-    status = subprocess.Popen(sys.argv[4:], preexec_fn=prepare).wait()  # noqa: S603, PLW1509 - one thread, argv list
+    status = subprocess.Popen(sys.argv[5:], preexec_fn=prepare).wait()  # noqa: S603, PLW1509 - one thread, argv list
     return status if status >= 0 else 128 - status
 
 

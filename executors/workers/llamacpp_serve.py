@@ -16,7 +16,7 @@ def parameters(request: dict[str, object]) -> xllamacpp.CommonParams:
     params.model.path = request["model"]
     params.model_alias = {request["alias"]}
     params.hostnames = ["127.0.0.1"]
-    params.port = 0
+    params.port = request["port"]
     params.n_parallel = request["slots"]
     params.n_ctx = request["slots"] * request["context"]
     params.n_batch = params.n_ubatch = request["batched_tokens"]

@@ -8,10 +8,10 @@ from executors.compress.gguf import PLAIN, Recipe
 from executors.measure.paired import interleaved
 from executors.serve import llamacpp
 from handlers.workbench.bench import Bench, Stage
-from handlers.workbench.load import prompts_of
+from handlers.workbench.generators import generator_of
 from handlers.workbench.weights import Base, compress, judged
 from schemas.base import Record
-from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel
+from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadSpec
 from schemas.plan import Plan, StepKind, Strategy
 
 LABEL = "comparison_v1"
@@ -83,11 +83,20 @@ async def measure(bench: Bench, planned: Plan, forms: Sequence[Form]) -> Rounds:
                 detail = f"round {number} of {rounds}: {level.throughput_rps.value:.2f} requests/s"
                 await bench.say(StepKind.VALIDATION, stage, detail, level=level)
 
-            found = await interleaved(
-                endpoints,
-                await prompts_of(bench, endpoints[0], planned.workload.input_tokens),
-                level_of(bench, planned),
+            spec = LoadSpec(
+                input_tokens=planned.workload.input_tokens,
                 output_tokens=planned.workload.output_tokens,
+                shared_prefix_tokens=planned.workload.shared_prefix_tokens,
+                levels=(level_of(bench, planned),),
+                generator=bench.workshop.effort.generator,
+            )
+            generators = [
+                await stack.enter_async_context(generator_of(bench, endpoint, spec, f"{LABEL}-{number}"))
+                for number, endpoint in enumerate(endpoints)
+            ]
+            found = await interleaved(
+                list(zip(endpoints, generators, strict=True)),
+                spec.levels[0],
                 rounds=rounds,
                 rows=bench.job.directory / "rounds.jsonl",
                 on_round=after,

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 
 from handlers.markdown.quality import pictures, positions, tasks, training
-from handlers.markdown.sections import assumed, bullets, comparisons, document, file, gates, levels, loads
+from handlers.markdown.sections import assumed, bullets, comparisons, document, file, gates, levels, loads, profiled
 from handlers.markdown.text import figure, table
 from handlers.optimization.delegate import told
 from schemas.delegation import HandoffOutcome
@@ -36,6 +36,8 @@ def _performance(report: PerformanceReport) -> Iterator[str]:
     yield f"# {escape(report.model)}: measured"
     yield f"**{escape(report.sentence, 600)}**"
     yield "## Load, level by level\n\n" + loads([report.load])
+    if report.load.profile:
+        yield "## Where the time went\n\n" + profiled(report.load.profile)
     if report.comparisons:
         yield "## Predicted against measured\n\n" + comparisons([(report.load.strategy, report.comparisons)])
     yield from _handed(report.handoffs)

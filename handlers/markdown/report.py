@@ -28,9 +28,14 @@ def _parts(report: Report) -> Iterator[str]:
     if report.plots:
         yield "## Plots\n\n" + "\n".join(f"![{name.removesuffix('.svg')}]({name})" for name in report.plots)
     yield "## Predicted against measured\n\n" + _comparisons(report)
+    if report.learned:
+        yield "## What measuring taught the plan\n\n" + _learned(report)
     yield "## Load, level by level\n\n" + _levels(report)
     if report.handoffs:
         yield "## Handed to others\n\n" + bullets(told(report.handoffs))
+    if report.handover:
+        links = "\n".join(f"- [{name}]({name})" for name in report.handover)
+        yield f"## Hand-over\n\n{links}\n\nManifests and service files are in `deploy/`."
     yield "## Cost\n\n" + escape(report.cost.sentence, 600)
     yield (
         "## Conditions and assumptions\n\n"
@@ -70,7 +75,9 @@ def _before_after(report: Report) -> str:
         for row in report.before_after
     )
     chosen = escape(report.chosen or "nothing chosen")
-    head = f"Baseline F16 against {chosen}, all measured; times with 90 % bootstrap intervals, rates without.\n\n"
+    head = (
+        f"The untouched model against {chosen}, all measured; intervals are 90 %, rates of short levels have none.\n\n"
+    )
     return head + table(("metric", "before", "after", "change"), rows)
 
 
@@ -89,9 +96,35 @@ def _trials(report: Report) -> str:
 
 
 def _comparisons(report: Report) -> str:
-    tried = [(report.baseline.strategy, report.baseline_comparisons)]
+    tried = [(f"untouched: {report.baseline.strategy}", report.baseline_comparisons)]
     return comparisons((*tried, *((trial.candidate.strategy.label, trial.comparisons) for trial in report.trials)))
 
 
+def _learned(report: Report) -> str:
+    rows = (
+        (
+            escape(item.strategy),
+            escape(item.metric),
+            figure(item.first, evidence=False),
+            figure(item.corrected, evidence=False),
+            figure(item.measured, evidence=False),
+            f"{item.error_first:.0%}",
+            f"{item.error_corrected:.0%}",
+        )
+        for item in report.learned
+    )
+    count = len(report.learned)
+    before = sum(item.error_first for item in report.learned) / count
+    after = sum(item.error_corrected for item in report.learned) / count
+    nearer = "nearer" if after < before else "**no nearer**"
+    head = (
+        f"Each trial was taken from a plan that knew what had been measured before it: {nearer}, with a mean error of "
+        f"{after:.0%} instead of {before:.0%} over {count} figures. An error is |ln(predicted / measured)|.\n\n"
+    )
+    header = ("candidate", "metric", "first plan", "corrected plan", "measured", "error before", "error after")
+    return head + table(header, rows)
+
+
 def _levels(report: Report) -> str:
-    return loads([report.baseline, *(trial.load for trial in report.trials if trial.load)])
+    untouched = report.baseline.model_copy(update={"strategy": f"untouched: {report.baseline.strategy}"})
+    return loads([untouched, *(trial.load for trial in report.trials if trial.load)])

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from handlers.markdown.text import figure, table
+from handlers.markdown.text import figure, number, table
 from schemas.artifact import Artifact
-from schemas.measurement import GateDecision, LoadLevel, LoadReport
+from schemas.measurement import Arrivals, GateDecision, LoadLevel, LoadReport
 from schemas.plan import Assumption
 from schemas.report import Comparison
+from schemas.resources import EngineMetrics, Profile
 from schemas.text import escape
 
 
@@ -71,9 +72,10 @@ def comparisons(tried: Iterable[tuple[str, Sequence[Comparison]]]) -> str:
     return table(("candidate", "metric", "predicted", "measured", "error"), rows())
 
 
-def loads(reports: Iterable[LoadReport]) -> str:
-    """Every level of every load test."""
-    return levels((load.strategy, level) for load in reports for level in load.levels)
+def loads(reports: Sequence[LoadReport]) -> str:
+    """Every level of every load test, and what the engine said of itself meanwhile."""
+    rows = [(load.strategy, level) for load in reports for level in load.levels]
+    return levels(rows) + _machines(rows)
 
 
 def levels(rows: Iterable[tuple[str, LoadLevel]]) -> str:
@@ -81,34 +83,94 @@ def levels(rows: Iterable[tuple[str, LoadLevel]]) -> str:
     header = (
         "strategy",
         "load",
+        "counted",
         "requests/s",
         "tok/s",
         "TTFT p50 / p95",
         "TPOT p50",
         "latency p50 / p95 / p99",
         "goodput",
-        "errors",
+        "failed",
         "CPU",
-        "RSS",
+        "memory",
     )
     return table(header, (_level(label, level) for label, level in rows))
 
 
 def _level(label: str, level: LoadLevel) -> tuple[str, ...]:
     ttft, tpot, latency = level.ttft, level.tpot, level.latency
+    timeouts = f" + {level.timeouts} timed out" if level.timeouts else ""
     return (
         escape(label),
-        f"{level.arrivals.value} {level.setting:.3g}",
-        f"{level.throughput_rps.value:.2f}",
+        load_of(level),
+        f"steady {level.steady.completed} of {level.requests}" if level.steady else f"all {level.requests}",
+        figure(level.throughput_rps, evidence=False).replace(" requests/s", ""),
         f"{level.output_tokens_s.value:.1f}",
         f"{ttft.p50.value:.0f} / {ttft.p95.value:.0f} ms" if ttft else "none",
-        f"{tpot.p50.value:.0f} ms" if tpot else "none",
+        f"{tpot.p50.value:.1f} ms" if tpot else "none",
         f"{latency.p50.value:.0f} / {latency.p95.value:.0f} / {latency.p99.value:.0f} ms" if latency else "none",
-        f"{level.goodput_rps.value:.2f}/s" if level.goodput_rps else "no SLA",
-        f"{level.errors} of {level.requests}",
-        f"{level.resources.cpu_util:.0%}",
+        _goodput(level),
+        f"{level.errors}{timeouts}",
+        f"{level.resources.cpu_util:.0%}, {level.resources.other_cores:.1f} cores by others",
         f"{level.resources.rss_peak_mb:.0f} MB" + _growth(level.resources.rss_growth_mb_per_hour),
     )
+
+
+def load_of(level: LoadLevel) -> str:
+    """A level's load in words short enough for a cell."""
+    rate = f"{level.setting:.3g}/s"
+    words = {
+        Arrivals.CONCURRENCY: f"{level.setting:g} open",
+        Arrivals.POISSON: f"Poisson {rate}",
+        Arrivals.CONSTANT: f"even {rate}",
+        Arrivals.TRACE: f"trace {rate}",
+    }
+    return words[level.arrivals]
+
+
+def _goodput(level: LoadLevel) -> str:
+    if level.goodput_rps is None or level.attained is None:
+        return "no SLA"
+    return f"{level.goodput_rps.value:.2f}/s, {level.attained:.0%} of all"
+
+
+def _machines(rows: Sequence[tuple[str, LoadLevel]]) -> str:
+    """What engines and GPUs said of themselves while each level ran; nothing where none did."""
+    told = [(label, level) for label, level in rows if level.resources.engine or level.resources.gpu_util is not None]
+    if not told:
+        return ""
+    header = ("strategy", "load", "answered at once", "queue mean / peak", "KV cache", "prompt / made tokens", "GPU")
+    return "\nAs the engine said of itself (`/metrics`), and NVML of the GPUs:\n\n" + table(
+        header, (_machine(label, level) for label, level in told)
+    )
+
+
+def _machine(label: str, level: LoadLevel) -> tuple[str, ...]:
+    used, engine = level.resources, level.resources.engine or EngineMetrics(scrapes=0)
+    gpu = "none here"
+    if used.gpu_util is not None:
+        gpu = f"{used.gpu_util:.0%}, {_or_unknown(used.gpu_memory_peak_mb)} MB, {_or_unknown(used.gpu_power_w)} W"
+    cached = f", {level.cached_share:.0%} of prompts cached" if level.cached_share else ""
+    return (
+        escape(label),
+        load_of(level),
+        _or_unknown(engine.running_peak),
+        f"{_or_unknown(engine.queue_mean)} / {_or_unknown(engine.queue_peak)}",
+        "not said" if engine.kv_used_peak is None else f"{engine.kv_used_peak:.0%}",
+        f"{_or_unknown(engine.prompt_tokens)} / {_or_unknown(engine.generated_tokens)}{cached}",
+        gpu,
+    )
+
+
+def _or_unknown(value: float | None) -> str:
+    return "?" if value is None else number(value)
+
+
+def profiled(profile: Profile) -> str:
+    """Where the engine spent its time: the largest shares, and what could not be sampled."""
+    rows = ((spot.tool, escape(spot.where), f"{spot.share:.1%}") for spot in profile.hotspots)
+    head = f"Sampled for {profile.seconds:g} s with {escape(profile.load)}, after the figures above were taken.\n\n"
+    return head + (table(("by", "function", "share"), rows) + "\n" if profile.hotspots else "") + bullets(profile.notes)
 
 
 def _growth(mb_per_hour: float | None) -> str:

@@ -1,22 +1,25 @@
 """Trials in, report out: which strategy is recommended, whether every limit was met, and the files that say so."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from executors.files import write_whole
+from handlers.handover.jobs import after_run as after_run_left
 from handlers.markdown.report import report_markdown
 from handlers.optimization import plots
+from handlers.optimization.advice import from_file
 from handlers.optimization.cost import cost_of
 from handlers.optimization.delegate import after_run, hand_off
 from handlers.optimization.trial import compare_load
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines, target_lines
 from handlers.workbench.bench import Bench, metrics_of, quality_of
-from handlers.workbench.conditions import machine, requests
+from handlers.workbench.conditions import disturbed, machine, requests
 from handlers.workbench.weights import Base
 from schemas.command import OptimizeInference
 from schemas.delegation import HandoffOutcome
 from schemas.measurement import LoadReport
-from schemas.plan import Plan, StepKind
-from schemas.report import Comparison, Report, Trial
+from schemas.plan import Candidate, Plan, StepKind
+from schemas.report import Comparison, Learned, Report, Trial
 from schemas.status import InferenceStatus, JobState
 from schemas.text import counted
 
@@ -51,6 +54,8 @@ async def _write(bench: Bench, found: Findings, outcomes: tuple[HandoffOutcome, 
     directory = bench.job.directory
     drawn = plots.draw(directory, found.baseline, found.trials, found.command.constraints.max_quality_loss)
     report = compose(bench, found).model_copy(update={"plots": drawn, "handoffs": outcomes})
+    left = after_run_left(directory, found.command, report, from_file(bench.source))
+    report = report.model_copy(update={"handover": left})
     write_whole(directory / "plan.json", found.plan.model_dump_json(indent=1))
     write_whole(directory / "report.json", report.model_dump_json(indent=1))
     write_whole(directory / "report.md", report_markdown(report))
@@ -78,11 +83,17 @@ def compose(bench: Bench, found: Findings) -> Report:
         recommended=chosen,
         hash=f"inf_opt_v{0 if chosen is None else chosen + 1}",
         host=bench.host,
-        conditions=(*_expected(found.plan), *machine(bench.host), requests(load)),
+        conditions=(
+            *_expected(found.plan),
+            *machine(bench.host),
+            requests(load),
+            *disturbed([baseline, *(trial.load for trial in trials if trial.load)]),
+        ),
         baseline=baseline,
         baseline_comparisons=found.baseline_comparisons,
         baseline_note=found.base.note,
         trials=trials,
+        learned=tuple(learned((*found.plan.frontier, *found.plan.chosen), trials)),
         not_tried=_not_tried(found.left, trials, bench.workshop.effort.trials),
         plan=found.plan,
         cost=cost,
@@ -96,6 +107,25 @@ def compose(bench: Bench, found: Findings) -> Report:
         ),
         undo="Serve F16.gguf again with the baseline's settings; only this job's directory and the cache changed.",
     )
+
+
+def learned(first: tuple[Candidate, ...], trials: tuple[Trial, ...]) -> Iterator[Learned]:
+    """What the first plan said of each trial that was loaded, beside what the plan said that it was taken from."""
+    said = {item.strategy: item for item in first}
+    for trial in trials:
+        before = said.get(trial.candidate.strategy)
+        if before is None or trial.load is None:
+            continue
+        corrected = {pair.metric: pair.predicted for pair in trial.comparisons}
+        for pair in compare_load(before, trial.load):
+            if pair.metric in corrected and min(pair.measured.value, pair.predicted.value) > 0:
+                yield Learned(
+                    strategy=trial.candidate.strategy.label,
+                    metric=pair.metric,
+                    first=pair.predicted,
+                    corrected=corrected[pair.metric],
+                    measured=pair.measured,
+                )
 
 
 def recommended(command: OptimizeInference, trials: tuple[Trial, ...], baseline: LoadReport) -> Trial | None:
@@ -122,7 +152,9 @@ def final_status(report: Report) -> InferenceStatus:
         state=report.state,
         phase=StepKind.VALIDATION,
         optimization=report.chosen or load.strategy,
-        detail=report.sentence,
+        detail=" ".join(
+            (report.sentence, *([f"For operators: {', '.join(report.handover)}."] if report.handover else []))
+        ),
         progress=1.0,
         metrics=metrics_of(arrivals(load)),
         quality=quality_of(best.gate) if best and best.gate else None,

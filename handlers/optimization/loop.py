@@ -73,11 +73,17 @@ def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Pla
     return plan(command.model_copy(update={"targets": Performance(), "workload": workload}), facts)
 
 
-async def measure_baseline(bench: Bench, base: Base, first: Plan, stage: Stage) -> LoadReport:
+async def measure_baseline(bench: Bench, base: Base, first: Plan, stage: Stage, *, profile: bool = False) -> LoadReport:
     """The untouched model under the plan's load."""
     await bench.say(StepKind.BASELINE, stage, f"measuring the untouched model; decode is bound by {first.bottleneck}")
     return await load_test(
-        bench, first.baseline.strategy, base.path, workload=first.workload, phase=StepKind.BASELINE, stage=stage
+        bench,
+        first.baseline.strategy,
+        base.path,
+        workload=first.workload,
+        phase=StepKind.BASELINE,
+        stage=stage,
+        profile=profile,
     )
 
 

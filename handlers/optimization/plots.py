@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (7.0, 4.2)
+LANE = 0.08
+"""Of the plot's height: the distance between those that were never loaded."""
 PASSED, FAILED, BASE = "#1b7f4d", "#b3261e", "#444444"
 
 
@@ -76,38 +78,49 @@ def _save(figure: "Figure", path: Path) -> str:
 
 
 def _frontier(baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> "Figure":
-    """Measured quality loss with its interval against measured throughput; what failed the gate has no throughput."""
+    """Measured quality loss with its interval against measured throughput; what failed the gate lies below the axis."""
     figure, axes = _blank()
     base = capacity(baseline).throughput_rps.value
+    judged = [(trial, trial.gate.quality) for trial in trials if trial.gate]
+    loaded = [(quality, capacity(trial.load).throughput_rps.value, trial) for trial, quality in judged if trial.load]
+    top = max([base, *(speed for _, speed, _ in loaded)])
+    stopped = [(trial, quality) for trial, quality in judged if not trial.load]
+    lanes = [(quality, -LANE * top * (place + 1), trial) for place, (trial, quality) in enumerate(stopped)]
     axes.axvline(limit * 100, color=FAILED, linestyle="--", linewidth=1, label=f"limit {limit:.1%}")
-    axes.plot(0, base, "s", color=BASE, label="baseline F16")
-    for trial in trials:
-        if trial.gate is None:
-            continue
-        quality = trial.gate.quality
-        speed = capacity(trial.load).throughput_rps.value if trial.load else 0.0
+    axes.plot(0, base, "s", color=BASE, label="untouched")
+    for quality, height, trial in (*loaded, *lanes):
         color = PASSED if trial.load else FAILED
         width = [[(quality.loss - quality.loss_low) * 100], [(quality.loss_high - quality.loss) * 100]]
-        axes.errorbar(quality.loss * 100, speed, xerr=width, fmt="o", color=color, capsize=3)
-        name = trial.candidate.strategy.weight_format + (
-            "+imatrix" if trial.candidate.strategy.importance_matrix else ""
+        axes.errorbar(quality.loss * 100, height, xerr=width, fmt="o", color=color, capsize=3)
+        side = (quality.loss_high * 100, height)
+        axes.annotate(
+            _short(trial), side, textcoords="offset points", xytext=(6, 0), fontsize=9, va="center", color=color
         )
-        axes.annotate(name, (quality.loss * 100, speed), textcoords="offset points", xytext=(6, 7), fontsize=9)
+    axes.axhline(0, color=BASE, linewidth=0.8)
+    axes.set_ylim(-LANE * top * (len(lanes) + 1), 1.12 * top)
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 1.12 * top])
+    axes.margins(x=0.12)
     axes.set(
         xlabel="perplexity loss against the baseline, % (measured, with interval)",
         ylabel="requests/s at capacity (measured)",
     )
-    axes.set_title("Quality and speed; red was stopped by the gate and never loaded", fontsize=10, loc="left")
-    axes.set_ylim(bottom=-0.05 * base)
-    axes.margins(y=0.15)
+    axes.set_title("Quality and speed; below the line: stopped by the gate, never loaded", fontsize=10, loc="left")
     axes.legend(frameon=False)
     return figure
 
 
+def _short(trial: Trial) -> str:
+    """A trial's format, as a label has room for it."""
+    strategy = trial.candidate.strategy
+    return strategy.weight_format + ("+imatrix" if strategy.importance_matrix else "")
+
+
 def _latency(baseline: LoadReport, trials: tuple[Trial, ...]) -> "Figure":
-    """Latency p50 (line) and p95 (dashed) against the number of open requests."""
+    """Latency p50 (line) and p95 (dashed) against the number of open requests, on a logarithmic scale."""
+    from matplotlib.ticker import LogFormatter  # noqa: PLC0415 - heavy, and only a report needs it
+
     figure, axes = _blank()
-    loads = [("baseline F16", baseline)]
+    loads = [("untouched", baseline)]
     loads += [(trial.candidate.strategy.label, trial.load) for trial in trials if trial.load]
     for name, load in loads:
         closed = [level for level in load.levels if level.arrivals is Arrivals.CONCURRENCY and level.latency]
@@ -116,7 +129,10 @@ def _latency(baseline: LoadReport, trials: tuple[Trial, ...]) -> "Figure":
         (line,) = axes.plot(settings, p50, "o-", label=name)
         axes.plot(settings, p95, "--", color=line.get_color(), alpha=0.7)
         axes.set_xticks(settings)
-    axes.set(xlabel="open requests", ylabel="end-to-end latency, ms (measured)", ylim=(0, None))
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    axes.set(xlabel="open requests", ylabel="end-to-end latency, ms (measured, logarithmic)")
     axes.set_title("Latency against load: p50 as a line, p95 dashed", fontsize=10, loc="left")
     axes.legend(frameon=False, fontsize=8)
     return figure

@@ -82,7 +82,7 @@ def _rates(targets: Performance, load: LoadReport) -> Iterator[Line]:
         ("throughput_tokens", targets.throughput_tokens, level.output_tokens_s),
     ):
         if target is not None:
-            met = measured.value >= target and level.errors == 0
+            met = measured.value >= target and level.failed == 0
             limit = f"at least {target:g} {measured.unit}"
             yield Line(name=name, limit=limit, measured=measured, met=met, conditions=conditions(level, load))
 
@@ -99,7 +99,7 @@ def _times(targets: Performance, load: LoadReport) -> Iterator[Line]:
                 name=f"{metric}_{share}",
                 limit=f"at most {target:g} ms",
                 measured=measured,
-                met=measured is not None and measured.value <= target and level.errors == 0,
+                met=measured is not None and measured.value <= target and level.failed == 0,
                 conditions=conditions(level, load) + _doubt(measured, target),
             )
 

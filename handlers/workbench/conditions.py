@@ -1,8 +1,13 @@
 """Under which conditions figures were measured, in sentences: the machine, what else ran on it, the load."""
 
+from collections.abc import Sequence
+
 from schemas.hardware import HostFacts
 from schemas.measurement import LoadReport
 from schemas.text import counted
+
+DISTURBING_CORES = 0.5
+"""More than a load generator takes at the rates that a CPU answers."""
 
 
 def machine(host: HostFacts) -> tuple[str, ...]:
@@ -23,9 +28,24 @@ def machine(host: HostFacts) -> tuple[str, ...]:
     )
 
 
+def disturbed(loads: Sequence[LoadReport]) -> tuple[str, ...]:
+    """How many levels other work ran beside; nothing where none did."""
+    levels = [level for load in loads for level in load.levels]
+    count = sum(level.resources.other_cores > DISTURBING_CORES for level in levels)
+    if not count:
+        return ()
+    disturbed = (
+        f"In {count} of {counted(len(levels), 'level')} other work kept more than {DISTURBING_CORES:g} cores busy"
+    )
+    return (f"{disturbed} beside the engine: their figures are worse than those of a quiet machine.",)
+
+
 def requests(load: LoadReport) -> str:
     """What each request of a load test was."""
+    shared = f", the first {load.shared_prefix_tokens} of them shared by all" if load.shared_prefix_tokens else ""
+    cache = "on" if load.prefix_caching else "off"
     return (
-        f"{load.input_tokens} prompt tokens and {load.output_tokens} output tokens a request, greedy, "
-        f"prompt cache off, {load.warmup_requests} warm-up requests before the first level."
+        f"{load.input_tokens} prompt tokens{shared} and {load.output_tokens} output tokens a request, greedy, "
+        f"prompt cache {cache}, sent by {load.generator}; {load.warmup_requests} warm-up requests before the first "
+        "level. Where a level was long enough its ramps were left out: docs/load.md has the rule."
     )

@@ -24,6 +24,12 @@ class Load:
     spec: LoadSpec
     more: More = nothing_more
     stress: bool = False
+    profile: bool = False
+
+    @property
+    def shares(self) -> bool:
+        """Whether prompts have a part in common, which a prefix cache would keep."""
+        return self.spec.shared_prefix_tokens > 0
 
     def knee(self, levels: Sequence[LoadLevel]) -> Knee | None:
         """Where a stress test broke."""
@@ -45,9 +51,17 @@ def usual(effort: Effort, strategy: Strategy, workload: PlannedWorkload) -> Load
     return LoadSpec(
         input_tokens=workload.input_tokens,
         output_tokens=workload.output_tokens,
+        shared_prefix_tokens=workload.shared_prefix_tokens,
         warmup_requests=effort.warmup,
         levels=(*levels, held),
+        generator=effort.generator,
     )
+
+
+def busiest(spec: LoadSpec) -> LevelSpec:
+    """A closed loop with as many open requests as any level of `spec` keeps; one where none says."""
+    closed = [level.setting for level in spec.levels if level.arrivals is Arrivals.CONCURRENCY]
+    return LevelSpec(arrivals=Arrivals.CONCURRENCY, setting=max(closed, default=1), requests=1)
 
 
 def asked(command: BenchmarkInference, effort: Effort, strategy: Strategy, workload: PlannedWorkload) -> Load:
@@ -58,9 +72,14 @@ def asked(command: BenchmarkInference, effort: Effort, strategy: Strategy, workl
     levels = tuple(_levels(shape, effort))
     if shape.stress and not levels:
         levels = (_open(effort, FIRST_RPS, requests, Arrivals.POISSON),)
-    spec = base.model_copy(update={"levels": levels or base.levels, "sla": sla})
+    wanted = {
+        "levels": levels or base.levels,
+        "sla": sla,
+        "timeout_s": shape.timeout_s,
+        "generator": shape.generator or effort.generator,
+    }
     more = rising(sla, requests, effort.level_limit_s) if shape.stress else nothing_more
-    return Load(spec, more, stress=shape.stress)
+    return Load(base.model_copy(update=wanted), more, stress=shape.stress, profile=command.profile)
 
 
 def sla_of(targets: Performance) -> Sla:

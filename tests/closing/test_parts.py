@@ -16,7 +16,7 @@ from handlers.workshop import Workshop
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Evidence
-from schemas.findings import ComparisonReport, PairVerdict, PerformanceReport, QualityReport
+from schemas.findings import ComparisonReport, CostReport, PairVerdict, PerformanceReport, QualityReport
 from schemas.measurement import Arrivals, GateVerdict
 from schemas.status import InferenceStatus, JobState
 
@@ -60,7 +60,7 @@ async def _all(runs: Path, workshop: Workshop) -> dict[str, Done]:
         await run("BASELINE_ASSESSMENT", workload=WORKLOAD)
         made = await run("QUANTIZE_MODEL", method="q4_0", constraints=LOOSE)
         await run("EVALUATE_QUALITY", candidate="Q4_0", job=made, constraints={"max_quality_loss": 0.001})
-        await run("BENCHMARK_INFERENCE", workload=WORKLOAD)
+        await run("BENCHMARK_INFERENCE", workload=WORKLOAD | {"shared_prefix_tokens": 12}, profile=True)
         done["usual load"] = done["BENCHMARK_INFERENCE"]
         await run("BENCHMARK_INFERENCE", workload=WORKLOAD, load=LOAD, targets={"latency_p95": "900ms"})
         await run("COMPARE_STRATEGIES", strategies=["F16", "Q8_0", "Q2_K"], constraints=LOOSE, workload=WORKLOAD)
@@ -116,7 +116,22 @@ def test_a_file_is_loaded_as_it_is(done: dict[str, Done]) -> None:
     """The shipped Q4_1 file itself, not a form made of it."""
     report = done["usual load"].report(PerformanceReport)
     assert report.strategy.weight_format == "Q4_1"
-    assert all(level.errors == 0 and level.completed for level in report.load.levels)
+    assert all(level.failed == 0 and level.completed for level in report.load.levels)
+
+
+def test_shared_prefixes_the_engines_own_figures_and_a_profile_are_reported(done: dict[str, Done]) -> None:
+    """Twelve of sixteen prompt tokens came from the cache at most; `/metrics` and the profile are in both reports."""
+    load = done["usual load"].report(PerformanceReport).load
+    assert (load.shared_prefix_tokens, load.prefix_caching) == (12, True)
+    assert 0 < max(level.cached_share for level in load.levels) <= 12 / 16
+    made = [level.resources.engine.generated_tokens for level in load.levels if level.resources.engine]
+    assert made == [4 * level.completed for level in load.levels]
+    assert load.profile is not None
+    assert any("nsys profile" in note for note in load.profile.notes)
+    text = (done["usual load"].directory / "report.md").read_text()
+    assert {"## Where the time went", "As the engine said of itself (`/metrics`), and NVML of the GPUs:"} <= set(
+        text.splitlines()
+    )
 
 
 def test_a_load_has_the_shape_that_was_asked_for(done: dict[str, Done]) -> None:
@@ -169,6 +184,7 @@ def test_strategies_are_compared_round_by_round(done: dict[str, Done]) -> None:
         ),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "engine": "vllm"}, ErrorCode.NOT_AVAILABLE),
         ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"stress": True}}, ErrorCode.INVALID_COMMAND),
+        ({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"generator": "wrk"}}, ErrorCode.INVALID_COMMAND),
         ({"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": "Q8_0", "job": "../x"}, ErrorCode.INVALID_COMMAND),
         ({"cmd": "EVALUATE_QUALITY", "model": MODEL, "candidate": "nobody"}, ErrorCode.UNKNOWN_MODEL),
         ({"cmd": "COMPARE_STRATEGIES", "model": MODEL, "strategies": ["F16"]}, ErrorCode.INVALID_COMMAND),
@@ -192,4 +208,26 @@ async def test_a_method_whose_tools_are_not_installed_names_them(workshop: Works
     async with agent(tmp_path, bare) as url:
         with pytest.raises(AgentError, match="inferwright toolchain install transformers") as refused:
             await send({"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": "GPTQ-W4A16"}, url)
+        with pytest.raises(AgentError, match="inferwright toolchain install guidellm"):
+            await send({"cmd": "BENCHMARK_INFERENCE", "model": MODEL, "load": {"generator": "guidellm"}}, url)
     assert refused.value.code is ErrorCode.TOOLCHAIN_MISSING
+
+
+async def test_what_a_job_measured_has_a_price(done: dict[str, Done], workshop: Workshop, tmp_path: Path) -> None:
+    """This machine at ten cents an hour and half used: $73 a month over half of the measured requests of a month."""
+    prices = tmp_path / "prices.csv"
+    columns = "provider,region,accelerator,count,kind,usd_per_hour,as_of,evidence,source"
+    prices.write_text(f"{columns}\nmine,,host,1,on-demand,0.10,2026-11,mine,a bill\n")
+    measured = done["BASELINE_ASSESSMENT"]
+    load = measured.report(PerformanceReport).load
+    rate = max(level.throughput_rps.value for level in load.levels if level.arrivals is Arrivals.CONCURRENCY)
+    command = {"cmd": "COST_ANALYSIS", "model": MODEL, "job": measured.directory.name, "utilisation": "50%"}
+    async with agent(measured.directory.parent, replace(workshop, price_file=prices)) as url:
+        report = CostReport.model_validate_json((await send(command, url)).reply)
+    (option,) = report.options
+    assert option.monthly.value == pytest.approx(73)
+    assert option.per_1k_requests is not None
+    assert option.per_1m_tokens is not None
+    assert option.per_1k_requests.value == pytest.approx(73 / (rate / 2 * 730 * 3600) * 1e3)
+    assert option.per_1m_tokens.value == pytest.approx(option.per_1k_requests.value * 1e3 / WORKLOAD["output_tokens"])
+    assert option.per_1k_requests.evidence is Evidence.MEASURED

@@ -1,7 +1,5 @@
 """When something is wrong: one clear sentence, no traceback, nothing left running, nothing half-written."""
 
-import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -76,32 +74,35 @@ async def test_t09_a_tool_over_its_memory_fails_the_job_in_one_sentence(workshop
 async def test_an_engine_killed_under_load_ends_its_candidate_and_not_the_job(
     workshop: Workshop, tmp_path: Path
 ) -> None:
-    """Kill -9 of the engine in a candidate's load test: that trial failed with the reason, the next one is tried."""
-    updates: list[InferenceStatus] = []
-    killed = asyncio.create_task(_kill_until_the_next(updates))
+    """Kill -9 between two levels of a candidate's load: that trial failed with the reason, the next one is tried."""
+    updates = Killer()
     told = await tell(COMMAND, tmp_path, replace(workshop, effort=replace(SMALL, trials=2, requests=24)), updates)
-    assert await killed > 0
+    assert updates.engine is not None
+    assert not psutil.pid_exists(updates.engine)
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
     failed, following = report.trials
     assert failed.outcome is TrialOutcome.FAILED
     assert "ended by signal 9" in failed.sentence
+    assert "ended by signal 9" in (told.directory / "report.md").read_text()
     assert following.outcome is not TrialOutcome.FAILED
     assert told.final.state.terminal
+    assert report.best in {None, following}
 
 
-async def _kill_until_the_next(updates: list[InferenceStatus]) -> int:
-    """SIGKILL to every engine but the baseline's until a second candidate is being made; how many were killed."""
-    seen: list[int] = []
-    while len({update.optimization for update in updates if update.phase is StepKind.OPTIMIZATION}) < 2:
-        for child in psutil.Process().children():
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it may end while it is looked at
-                if "llamacpp_serve.py" in " ".join(child.cmdline()) and child.pid not in seen:
-                    seen.append(child.pid)
-                    if len(seen) > 1:
-                        await asyncio.sleep(1.5)
-                        os.killpg(child.pid, signal.SIGKILL)
-        await asyncio.sleep(0.05)
-    return len(seen) - 1
+class Killer(list[InferenceStatus]):
+    """Updates as they come; once the first candidate has a level behind it, its engine gets a SIGKILL."""
+
+    engine: int | None = None
+    """The guard's pid, once that is done."""
+
+    def append(self, update: InferenceStatus) -> None:
+        """Keep an update, and act on the one that counts."""
+        super().append(update)
+        if self.engine is None and update.phase is StepKind.VALIDATION and update.metrics:
+            family = psutil.Process().children()
+            (guard,) = [child for child in family if "llamacpp_serve.py" in " ".join(child.cmdline())]
+            self.engine = guard.pid
+            os.killpg(guard.pid, signal.SIGKILL)
 
 
 async def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import orjson
 import psutil
 import pytest
 
+from executors.measure.builtin import BuiltIn
+from executors.measure.client import Client, connected
 from executors.measure.load import measure
 from executors.serve.engine import Endpoint
 from executors.serve.llamacpp import serve, tokens
@@ -42,7 +44,9 @@ async def test_an_engine_is_measured_and_then_gone(llamacpp: Toolchain, shipped:
         ids = await tokens(endpoint, "The sea was calm that day, and the ships lay still in the harbour. " * 4)
         prompts = [ids[at : at + 16] for at in range(8)]
         rows = tmp_path / "rows"
-        report = await measure(endpoint, prompts, spec, strategy="x", rows=rows, on_level=hear)
+        async with connected(60) as session:
+            generator = BuiltIn(Client(session, endpoint, prompts, spec.output_tokens))
+            report = await measure(endpoint, generator, spec, strategy="x", rows=rows, on_level=hear)
     assert not psutil.pid_exists(endpoint.pid)
     assert tuple(heard) == report.levels
     kept = [orjson.loads(line) for line in rows.read_bytes().splitlines()]
@@ -84,9 +88,12 @@ async def test_a_request_to_a_dead_engine_is_an_error_row(tmp_path: Path) -> Non
     async def ignore(_: LoadLevel) -> None:
         pass
 
-    report = await measure(endpoint, [[1, 2]], spec, strategy="x", rows=tmp_path / "rows", on_level=ignore)
+    async with connected(5) as session:
+        generator = BuiltIn(Client(session, endpoint, [[1, 2]], spec.output_tokens))
+        report = await measure(endpoint, generator, spec, strategy="x", rows=tmp_path / "rows", on_level=ignore)
     (level,) = report.levels
-    assert (level.completed, level.errors, level.latency) == (0, 2, None)
+    assert (level.completed, level.errors, level.timeouts, level.latency) == (0, 2, 0, None)
+    assert level.resources.engine is None
 
 
 async def test_an_engine_that_is_not_ready_in_time_says_so(llamacpp: Toolchain, shipped: Path, tmp_path: Path) -> None:

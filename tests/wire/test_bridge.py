@@ -76,7 +76,7 @@ async def test_a_job_runs_over_http(http: aiohttp.ClientSession) -> None:
         (b"{}", 400, "missing_cmd"),
         (b'{"cmd":"NOPE"}', 404, "unknown_cmd"),
         (b'{"cmd":"JOB_STATUS"}', 422, "invalid_command"),
-        (b'{"cmd":"OPTIMIZE_INFERENCE","model":"m","mode":"deploy"}', 501, "not_available"),
+        (b'{"cmd":"OPTIMIZE_INFERENCE","model":"m","mode":"deploy"}', 404, "unknown_model"),
         (b'{"cmd":"PING","x":"' + b"y" * 300_000 + b'"}', 413, "too_large"),
     ],
 )

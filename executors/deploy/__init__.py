@@ -1,0 +1,1 @@
+"""Production: what serves a release, on this machine or on a cluster."""

@@ -1,0 +1,130 @@
+"""Where a deployment lives on disk: its record, its sockets, its logs and the weights it serves."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from executors.files import digest, partial, write_whole
+from schemas.command import DEPLOYMENT_NAME
+from schemas.deployment import Deployment
+from schemas.error import AgentError, ErrorCode
+
+SOCKET_LIMIT = 90
+"""Bytes of a socket's path: Linux allows 107, and HAProxy binds under a longer name before it renames."""
+PLAIN = re.compile(r"[\w./:@+=,~-]+")
+"""What may stand in a path or an argument that goes into a configuration file: nothing there needs quoting."""
+
+
+def plain(word: str) -> str:
+    """`word` itself.
+
+    Raises:
+        AgentError: `unsupported` where it could mean something else in a configuration file.
+    """
+    if not PLAIN.fullmatch(word):
+        detail = f"{word!r} cannot stand in a configuration file; use paths of letters, digits and ./:@+=,~_- only"
+        raise AgentError(ErrorCode.UNSUPPORTED, detail)
+    return word
+
+
+@dataclass(frozen=True)
+class Home:
+    """One deployment's folder."""
+
+    path: Path
+
+    @classmethod
+    def under(cls, root: Path, name: str) -> "Home":
+        """The folder of the deployment `name`, which a message may have named.
+
+        Raises:
+            AgentError: `invalid_command` for what is no name; `unsupported` where the folder's path cannot be used.
+        """
+        if not re.fullmatch(DEPLOYMENT_NAME, name):
+            raise AgentError(ErrorCode.INVALID_COMMAND, f"{name!r} is no deployment's name")
+        home = cls((root / name).absolute())
+        plain(str(home.path))
+        longest = len(os.fsencode(home.gateway_socket))
+        if longest > SOCKET_LIMIT:
+            detail = f"{home.path} is {longest - SOCKET_LIMIT} bytes too long for sockets; use a shorter runs_dir"
+            raise AgentError(ErrorCode.UNSUPPORTED, detail)
+        return home
+
+    @property
+    def name(self) -> str:
+        """The deployment's name."""
+        return self.path.name
+
+    @property
+    def gateway_socket(self) -> Path:
+        """HAProxy's runtime API."""
+        return self.path / "gateway.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """The supervisor's XML-RPC."""
+        return self.path / "supervisor.sock"
+
+    @property
+    def logs(self) -> Path:
+        """What the programs say."""
+        return self.path / "logs"
+
+    @property
+    def record(self) -> Path:
+        """The deployment as it was last known."""
+        return self.path / "deployment.json"
+
+    def make(self) -> None:
+        """The folders, for nobody else: prompts and sockets are in there."""
+        for folder in (self.path, self.logs, self.path / "programs", self.path / "engines", self.path / "weights"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def load(self) -> Deployment | None:
+        """The record, None where nothing was deployed under this name.
+
+        Raises:
+            AgentError: `tool_failed` where it cannot be read.
+        """
+        try:
+            return Deployment.model_validate_json(self.record.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            detail = f"{self.record} cannot be read: {error}; move the folder away to begin anew"
+            raise AgentError(ErrorCode.TOOL_FAILED, detail) from error
+
+    def save(self, deployment: Deployment) -> Deployment:
+        """Write the record, whole or not at all."""
+        write_whole(self.record, deployment.model_dump_json(indent=1))
+        return deployment
+
+    def adopt(self, weights: Path) -> PurePosixPath:
+        """A file of weights, kept under its name and its content's: a link where the disk allows, else a copy."""
+        kept = self.path / "weights" / f"{weights.stem}-{digest(weights)[:12]}{weights.suffix}"
+        if not kept.exists():
+            with partial(kept) as draft:
+                draft.unlink()
+                try:
+                    os.link(weights, draft)
+                except OSError:
+                    shutil.copyfile(weights, draft)
+                draft.replace(kept)
+        return PurePosixPath("weights") / kept.name
+
+    def forget(self, used: Iterable[PurePosixPath]) -> None:
+        """Delete weights that nobody uses any more."""
+        names = {path.name for path in used}
+        for file in (self.path / "weights").iterdir():
+            if file.name not in names:
+                file.unlink()
+
+
+def homes(root: Path) -> list[Home]:
+    """Every deployment's folder, by name."""
+    return [Home.under(root, record.parent.name) for record in sorted(root.glob("*/deployment.json"))]

@@ -1,0 +1,119 @@
+"""HAProxy's runtime API: one line over its socket in, its words out as records."""
+
+import asyncio
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import NonNegativeInt
+
+from schemas.base import Record
+from schemas.error import AgentError, ErrorCode
+
+ANSWER_S = 5.0
+
+
+class ServerNow(Record):
+    """One server of a backend."""
+
+    slot: str
+    name: str
+    state: str
+    """UP, DOWN, MAINT, DRAIN, with HAProxy's additions."""
+    queued: NonNegativeInt
+    open_requests: NonNegativeInt
+    served: NonNegativeInt
+
+
+class BackendNow(Record):
+    """One backend: what waits for it and what it has open."""
+
+    slot: str
+    queued: NonNegativeInt
+    open_requests: NonNegativeInt
+    served: NonNegativeInt
+    servers: tuple[ServerNow, ...]
+
+    @property
+    def up(self) -> int:
+        """Servers that take requests."""
+        return sum(server.state.startswith("UP") for server in self.servers)
+
+
+class Runtime:
+    """The socket of one HAProxy."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def ask(self, line: str) -> str:
+        """The answer to one command.
+
+        Raises:
+            AgentError: `tool_failed` where the gateway does not answer.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    writer.write(line.encode() + b"\n")
+                    writer.write_eof()
+                    return (await reader.read()).decode().strip()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            detail = f"the gateway does not answer at {self._socket}: {error or 'too slow'}"
+            raise AgentError(ErrorCode.TOOL_FAILED, detail) from error
+
+    async def order(self, line: str) -> None:
+        """A command that is answered with silence where it was carried out.
+
+        Raises:
+            AgentError: `tool_failed` with the gateway's words.
+        """
+        words = await self.ask(line)
+        if words:
+            raise AgentError(ErrorCode.TOOL_FAILED, f"the gateway refused {line!r}: {words}")
+
+    async def backends(self) -> dict[str, BackendNow]:
+        """Every backend by name."""
+        rows = list(_rows(await self.ask("show stat -1 6 -1")))
+        servers = [_server(row) for row in rows if row["svname"] != "BACKEND"]
+        return {
+            row["pxname"]: BackendNow(
+                slot=row["pxname"],
+                queued=int(row["qcur"] or 0),
+                open_requests=int(row["scur"] or 0),
+                served=int(row["stot"] or 0),
+                servers=tuple(server for server in servers if server.slot == row["pxname"]),
+            )
+            for row in rows
+            if row["svname"] == "BACKEND"
+        }
+
+    async def pid(self) -> int:
+        """HAProxy's own process."""
+        for line in (await self.ask("show info")).splitlines():
+            if line.startswith("Pid: "):
+                return int(line.removeprefix("Pid: "))
+        raise AgentError(ErrorCode.TOOL_FAILED, "the gateway does not say its process id")
+
+    async def mapped(self, file: Path) -> dict[str, str]:
+        """A map as it is at run time; its file may say otherwise."""
+        lines = (await self.ask(f"show map {file}")).splitlines()
+        return {key: value for line in lines for _, key, value in (line.split(maxsplit=2),)}
+
+
+def _rows(text: str) -> Iterator[dict[str, str]]:
+    return csv.DictReader(text.removeprefix("# ").splitlines())
+
+
+def _server(row: dict[str, str]) -> ServerNow:
+    return ServerNow(
+        slot=row["pxname"],
+        name=row["svname"],
+        state=row["status"],
+        queued=int(row["qcur"] or 0),
+        open_requests=int(row["scur"] or 0),
+        served=int(row["stot"] or 0),
+    )

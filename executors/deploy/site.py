@@ -1,0 +1,204 @@
+"""One deployment as a whole: releases in, engines, gateway and record moved from one safe state to the next out.
+
+The order of every move is such that this agent may die between any two lines: the record and the gateway's files name
+a safe state at all times, and each move may be made again.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from executors.deploy import prometheus
+from executors.deploy.engines import Engines, free_ports, replicas
+from executors.deploy.gateway import Gateway
+from executors.deploy.haproxy import PROGRAM, GatewaySettings
+from executors.deploy.home import Home
+from executors.deploy.supervisor import Supervisor
+from schemas.deployment import Deployment, DeploymentState, Release, Replica, Route, Slot
+from schemas.error import AgentError, ErrorCode
+from schemas.measurement import GateDecision
+from schemas.plan import Strategy
+
+DRAIN_S = 120.0
+"""How long a release that leaves may take to finish its requests."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """How a release left."""
+
+    back_s: float
+    """Until it got no more new requests."""
+    drained_s: float
+    """From then until it had finished those it had."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One deployment on this machine."""
+
+    home: Home
+    engines: Engines
+    settings: GatewaySettings
+
+    @property
+    def gateway(self) -> Gateway:
+        """Its gateway."""
+        return Gateway(self.home, self.settings)
+
+    @property
+    def log(self) -> Path:
+        """The gateway's log of requests."""
+        return self.home.logs / f"{PROGRAM}.log"
+
+    def known(self) -> Deployment:
+        """The deployment's record.
+
+        Raises:
+            AgentError: `not_found` where nothing is deployed under that name.
+        """
+        found = self.home.load()
+        if found is None or found.state is DeploymentState.DOWN:
+            raise AgentError(ErrorCode.NOT_FOUND, f"nothing is deployed as {self.home.name}")
+        return found
+
+    def release(
+        self,
+        before: Deployment | None,
+        strategy: Strategy,
+        weights: Path,
+        reference: Path,
+        *,
+        gate: GateDecision | None = None,
+        job: str = "",
+    ) -> Release:
+        """A new release for the place that is free, with its weights taken into the deployment's folder."""
+        slot = before.route.stable.other if before else Slot.BLUE
+        return Release(
+            number=before.numbered + 1 if before else 1,
+            slot=slot,
+            strategy=strategy,
+            weights=self.home.adopt(weights),
+            reference=self.home.adopt(reference),
+            replicas=replicas(slot, strategy.replicas),
+            gate=gate,
+            job=job,
+        )
+
+    async def open(self, model: str, release: Release) -> Deployment:
+        """Put a first release into production: there is nothing yet to hold it against."""
+        known = self.home.load()
+        port, metrics_port, prometheus_port = free_ports(3)
+        deployment = Deployment(
+            name=self.home.name,
+            model=model,
+            state=DeploymentState.LIVE,
+            port=known.port if known else port,
+            metrics_port=known.metrics_port if known else metrics_port,
+            prometheus_port=prometheus_port if prometheus.installed() else None,
+            route=Route(stable=release.slot),
+            releases=(release,),
+            numbered=release.number,
+        )
+        await Supervisor(self.home).ensure()
+        await self.engines.start(release, release.replicas)
+        self.keep(deployment)
+        await self.gateway.start(deployment)
+        await self.gateway.until_up(release.slot, len(release.replicas))
+        if deployment.prometheus_port:
+            await Supervisor(self.home).keep(prometheus.program(self.home, deployment.prometheus_port))
+        return deployment
+
+    def keep(self, deployment: Deployment) -> Deployment:
+        """Write down what is, for a restarted agent and for Prometheus."""
+        prometheus.write_targets(self.home, deployment)
+        return self.home.save(deployment)
+
+    async def add(self, before: Deployment, release: Release, state: DeploymentState) -> Deployment:
+        """Start a release beside the stable one; it gets no request yet. One that runs already is left alone."""
+        now = self.keep(
+            before.model_copy(update={"state": state, "releases": (before.stable, release), "numbered": release.number})
+        )
+        await self.gateway.write(now)
+        running = await Supervisor(self.home).running()
+        lacking = [replica for replica in release.replicas if replica.name not in running]
+        await self.engines.start(release, lacking)
+        await self.gateway.place(release.slot, release)
+        await self.gateway.until_up(release.slot, len(release.replicas))
+        return now
+
+    async def settle(self, now: Deployment, winner: Slot) -> tuple[Deployment, Left]:
+        """Give every request to one release, let the other finish what it has, and stop it."""
+        began = time.monotonic()
+        await self.gateway.send(Route(stable=winner))
+        back_s = time.monotonic() - began
+        kept = now.in_slot(winner)
+        settled = self.keep(
+            now.model_copy(
+                update={
+                    "state": DeploymentState.LIVE,
+                    "route": Route(stable=winner),
+                    "releases": (kept,),
+                    "previous": now.stable if winner is not now.route.stable else now.previous,
+                }
+            )
+        )
+        await self.gateway.write(settled)
+        began = time.monotonic()
+        await self.gateway.drain(winner.other, DRAIN_S)
+        left = Left(back_s, time.monotonic() - began)
+        await self.clear(winner.other)
+        rest = (kept, settled.previous) if settled.previous else (kept,)
+        self.home.forget(path for release in rest for path in (release.weights, release.reference))
+        return settled, left
+
+    async def clear(self, slot: Slot) -> None:
+        """Close a place and stop what runs in it."""
+        await self.gateway.place(slot, None)
+        running = await Supervisor(self.home).running()
+        await self.engines.stop(name for name in running if name.startswith(f"{slot}-"))
+
+    async def scale(self, now: Deployment, count: int) -> Deployment:
+        """Run `count` replicas of the stable release; those that leave finish their requests first."""
+        release = now.stable
+        if count > len(release.replicas):
+            more = replicas(release.slot, count - len(release.replicas), release.replicas)
+            grown = _with(now, (*release.replicas, *more))
+            await self.engines.start(release, more)
+            await self._changed(grown)
+            await self.gateway.until_up(release.slot, count)
+            return grown
+        stay, leave = release.replicas[:count], release.replicas[count:]
+        await self.gateway.free(release.slot, [replica.name for replica in leave], DRAIN_S)
+        shrunk = _with(now, stay)
+        await self._changed(shrunk)
+        await self.engines.stop(replica.name for replica in leave)
+        return shrunk
+
+    async def _changed(self, now: Deployment) -> None:
+        self.keep(now)
+        await self.gateway.write(now)
+        await self.gateway.place(now.route.stable, now.stable)
+
+    async def revive(self) -> bool:
+        """Bring back what a crash of supervisor or machine took away; whether that was needed."""
+        woken = await Supervisor(self.home).ensure()
+        await self.gateway.ready()
+        return woken
+
+    async def take_down(self) -> None:
+        """End every process of the deployment; its folder and its record stay."""
+        await Supervisor(self.home).shut_down()
+        for file in (self.home.path / "programs").glob("*.ini"):
+            file.unlink()
+        found = self.home.load()
+        if found is not None:
+            self.home.save(found.model_copy(update={"state": DeploymentState.DOWN}))
+
+
+def _with(now: Deployment, running: Sequence[Replica]) -> Deployment:
+    """The record with these replicas of the stable release."""
+    release = now.stable.model_copy(update={"replicas": tuple(running)})
+    others = tuple(item for item in now.releases if item.slot is not release.slot)
+    return now.model_copy(update={"releases": (release, *others)})

@@ -1,0 +1,79 @@
+"""A run's report in, what it recommends rolled out in production out: mode `deploy` of OPTIMIZE_INFERENCE."""
+
+import re
+
+from executors import toolchain
+from executors.files import write_whole
+from handlers.context import JobContext
+from handlers.deployment.desk import Desk, site_of
+from handlers.deployment.rollout import roll_out
+from handlers.markdown.rollout import rollout_markdown
+from handlers.services import Services
+from schemas.command import DEPLOYMENT_NAME, OptimizeInference
+from schemas.deployment import Deployment, Release, RolloutEnd, RolloutOutcome
+from schemas.job import Outcome
+from schemas.plan import StepKind
+from schemas.report import Report
+from schemas.status import InferenceStatus, JobState
+
+LONGEST = 31
+
+
+def name_of(command: OptimizeInference) -> str:
+    """The deployment that a command means: the one it names, else one named after the model."""
+    if command.deployment:
+        return command.deployment
+    plain = re.sub(r"[^a-z0-9]+", "-", command.model.lower()).strip("-")[:LONGEST].strip("-")
+    return plain if re.fullmatch(DEPLOYMENT_NAME, plain) else f"m-{plain}"[:LONGEST].strip("-")
+
+
+async def deploy(command: OptimizeInference, report: Report, job: JobContext, services: Services) -> Outcome:
+    """Roll out what the run recommends; where it recommends nothing, production stays as it is.
+
+    Raises:
+        AgentError: what keeps the rollout from beginning; a rollout that goes back does not raise.
+    """
+    name = name_of(command)
+    best = report.best
+    if best is None or best.artifact is None:
+        sentence = f"Nothing is rolled out as {name}: {report.sentence}"
+        return Outcome(state=JobState.NOT_MET, summary=sentence, label=report.hash)
+    site = site_of(name, services)
+    site.home.make()
+    strategy, artifact = best.candidate.strategy, best.artifact
+    spec = command.rollout
+    if spec.latency_p95 is None and command.targets.latency_p95 is not None:
+        spec = spec.model_copy(update={"latency_p95": command.targets.latency_p95})
+    desk = Desk(
+        job=job,
+        site=site,
+        tools=toolchain.find("llamacpp", services.workshop.cache),
+        workshop=services.workshop,
+        spec=spec,
+        max_quality_loss=command.constraints.max_quality_loss,
+        label=strategy.label,
+        version=report.hash,
+    )
+
+    async def make(before: Deployment | None) -> Release:
+        weights, reference = job.directory / artifact.path, job.directory / "F16.gguf"
+        return site.release(before, strategy, weights, reference, gate=best.gate, job=job.job)
+
+    outcome = await roll_out(desk, command.model, make)
+    write_whole(job.directory / "rollout.json", outcome.model_dump_json(indent=1))
+    write_whole(job.directory / "rollout.md", rollout_markdown(outcome))
+    return _ended(report, outcome)
+
+
+def _ended(report: Report, outcome: RolloutOutcome) -> Outcome:
+    """The job's end: promoted is done, rolled back is not met, and the status says which is in production."""
+    promoted = outcome.end is RolloutEnd.PROMOTED
+    state = report.state if promoted else JobState.NOT_MET
+    status = InferenceStatus(
+        state=state,
+        phase=StepKind.DEPLOYMENT,
+        optimization=report.chosen or "",
+        detail=outcome.sentence,
+        progress=1.0,
+    )
+    return Outcome(state=state, summary=outcome.sentence, status=status, label=report.hash)

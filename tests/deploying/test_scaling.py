@@ -1,0 +1,84 @@
+"""Traces in, replicas out: quick up, slow down, no swinging, within its limits."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from planners.scaling import decide, most_replicas
+from schemas.scaling import Load, ScalingRule, ScalingState
+
+RULE = ScalingRule(slots=4, most=6, ready_s=5, up_cooldown_s=5, down_hold_s=30)
+SERVICE_S = 1.0
+
+
+def follow(rate: Callable[[float], float], seconds: int, rule: ScalingRule = RULE) -> list[int]:
+    """Replicas second by second, of a queue that is served at `slots / SERVICE_S` a replica."""
+    state, queue, history = ScalingState(replicas=1), 0.0, []
+    for at in range(seconds):
+        capacity = state.replicas * rule.slots
+        present = queue + rate(at) * SERVICE_S
+        served = min(present, capacity)
+        queue = present - served
+        load = Load(at_s=at, queued=math.floor(queue), open_requests=math.ceil(served), arrivals_rps=rate(at))
+        state = decide(load, state, rule).state
+        history.append(state.replicas)
+    return history
+
+
+def changes(history: Iterable[int]) -> int:
+    """How often the number changed."""
+    return int(np.count_nonzero(np.diff(list(history))))
+
+
+def test_a_spike_is_met_within_seconds_and_let_go_slowly() -> None:
+    """Ten times the load: enough replicas within 10 s, and back to one, one at a time, after it."""
+    history = follow(lambda at: 15 if 20 <= at < 60 else 1.5, 400)
+    assert max(history[:20]) == 1
+    assert max(history[20:30]) >= 5
+    assert history[-1] == 1
+    downs = [after - before for before, after in itertools.pairwise(history) if after < before]
+    assert set(downs) == {-1}
+
+
+def test_a_steady_load_changes_nothing() -> None:
+    """At any level: no more than the way there."""
+    for rate in (0.5, 3.0, 6.0, 12.0):
+        assert changes(follow(lambda _, rate=rate: rate, 600)[60:]) == 0
+
+
+def test_a_wave_is_not_followed_up_and_down() -> None:
+    """A load that swings every 20 s, faster than replicas may leave, gets the replicas of its crest and keeps them."""
+    history = follow(lambda at: 6 + 4 * math.sin(at / 20 * 2 * math.pi), 600)
+    assert changes(history[60:]) == 0
+
+
+def test_noise_does_not_swing_it() -> None:
+    """Poisson arrivals around a steady mean: at most a few changes in ten minutes."""
+    random = np.random.default_rng(1)
+    draws = random.poisson(5, 600)
+    assert changes(follow(lambda at: float(draws[int(at)]), 600)) <= 6
+
+
+def test_a_rising_load_is_seen_coming() -> None:
+    """With a trend the second replica comes before anybody waits."""
+    rule = RULE.model_copy(update={"ready_s": 10})
+    state, first = ScalingState(replicas=1), None
+    for at in range(60):
+        rate = 0.06 * at
+        load = Load(at_s=at, queued=0, open_requests=round(rate), arrivals_rps=rate)
+        state = decide(load, state, rule).state
+        if first is None and state.replicas > 1:
+            first = load
+    assert first is not None
+    assert first.queued == 0
+    assert first.open_requests < RULE.slots
+
+
+def test_the_budget_is_the_limit() -> None:
+    """No more than is paid for, however long the queue; one at the least."""
+    assert max(follow(lambda _: 1000.0, 60)) == RULE.most
+    assert most_replicas(1000, 300, 8) == 3
+    assert most_replicas(100, 300, 8) == 1
+    assert most_replicas(None, 300, 8) == 8
