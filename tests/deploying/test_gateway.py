@@ -81,7 +81,7 @@ async def gateway(
             releases=releases,
         )
         found = Gateway(home, settings or GatewaySettings())
-        await found.start(deployment)
+        await found.start(home.save(deployment))
         try:
             for slot in Slot:
                 await found.until_up(slot, 1)
