@@ -107,6 +107,8 @@ async def test_an_empty_board_says_what_to_do_and_then_shows_the_first_job(stand
         await expect(page.get_by_role("heading", name="No job yet")).to_be_visible()
         command = f"inferwright send examples/smollm2.json --nats {settings.nats_urls[0]}"
         await expect(page.get_by_label("Command")).to_have_text(command)
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.get_by_role("button", name="Copied")).to_be_visible()
         await stand.show(*STORY[:1], ending="wait")
         await expect(page.get_by_role("heading", name="No job yet")).to_be_hidden()
         await expect(page.get_by_role("heading", name="SHOW")).to_be_visible()

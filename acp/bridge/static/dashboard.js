@@ -103,6 +103,7 @@ find("token").addEventListener("submit", (event) => {
   start();
 });
 
+find("copy").hidden = !navigator.clipboard; // browsers give it to HTTPS and to their own machine only
 find("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText(find("empty-command").textContent);
   write(find("copy"), "Copied");
