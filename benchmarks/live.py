@@ -67,8 +67,9 @@ async def measure(directory: Path, readers: int, seconds: float) -> None:
                     for concurrency in CONCURRENCY:
                         for count in (0, readers, 0, readers):
                             async with reading(session, count) as read:
+                                before = sum(read)
                                 rate, p50, p99 = await load(ask, concurrency, seconds)
-                            told = f"{sum(read) / count / seconds / 1e3:.1f} kB/s each" if count else ""
+                                told = f"{(sum(read) - before) / count / seconds / 1e3:.1f} kB/s each" if count else ""
                             print(
                                 f"{door} {concurrency:3d}  {count:3d} readers  {rate:7.0f}/s "
                                 f"p50 {p50:6.2f} p99 {p99:6.2f} ms  {told}"

@@ -44,7 +44,7 @@ async def gateway(
             releases=releases(blue, green),
         )
         found = Gateway(home, settings or GatewaySettings())
-        await found.start(deployment)
+        await found.start(home.save(deployment))
         try:
             for slot in Slot:
                 await found.until_up(slot, 1)

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
 from rehearsal import routes as rehearsed
 
 from acp.routes import Routes
@@ -18,6 +17,7 @@ from schemas.command import Command
 from schemas.deployment import DeploymentList, DeploymentReport
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome
+from schemas.operation import DeploymentStatus
 from schemas.status import InferenceStatus, JobState
 
 
@@ -43,13 +43,6 @@ async def work(command: Show, context: JobContext, _: Services) -> Outcome:
     return Outcome(state=JobState.COMPLETED, summary=command.summary)
 
 
-class Status(Command):
-    """What is in production?"""
-
-    cmd: Literal["DEPLOYMENT_STATUS"]
-    name: str = Field(default="", max_length=31)
-
-
 @dataclass
 class Stage:
     """What the double of `DEPLOYMENT_STATUS` answers: no engine and no gateway runs in these tests."""
@@ -59,11 +52,11 @@ class Stage:
     def routes(self, settings: Settings, backend: Backend) -> Routes:
         """The agent's own commands, `REHEARSE`, `SHOW` and the double."""
 
-        async def answer(_: Status, __: Services) -> DeploymentList:
+        async def answer(_: DeploymentStatus, __: Services) -> DeploymentList:
             return DeploymentList(deployments=self.deployments)
 
         show = Handler(command=Show, summary="Shows updates.", work=work, starts_job=lambda _, __: True)
-        status = Handler(command=Status, summary="Tells of deployments.", answer=answer)
+        status = Handler(command=DeploymentStatus, summary="Tells of deployments.", answer=answer)
         services = own_services(settings, backend)
         added = {handler.cmd: Bound(handler, services) for handler in (show, status)}
         return {**rehearsed(settings, backend), **added}

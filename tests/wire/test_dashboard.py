@@ -107,6 +107,8 @@ async def test_an_empty_board_says_what_to_do_and_then_shows_the_first_job(stand
         await expect(page.get_by_role("heading", name="No job yet")).to_be_visible()
         command = f"inferwright send examples/smollm2.json --nats {settings.nats_urls[0]}"
         await expect(page.get_by_label("Command")).to_have_text(command)
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.get_by_role("button", name="Copied")).to_be_visible()
         await stand.show(*STORY[:1], ending="wait")
         await expect(page.get_by_role("heading", name="No job yet")).to_be_hidden()
         await expect(page.get_by_role("heading", name="SHOW")).to_be_visible()
@@ -158,6 +160,7 @@ async def test_a_failure_is_one_sentence(stand: Stand) -> None:
             "tool_failed: llama-server ended with exit status 1: no memory"
         )
         await expect(phase(page, "optimization")).to_contain_text("failed")
+        await expect(phase(page, "validation")).to_contain_text("not reached")
 
 
 async def test_everything_can_be_done_with_a_keyboard(stand: Stand) -> None:
@@ -316,7 +319,7 @@ async def test_the_page_outlives_the_agent(settings: Settings) -> None:
             page = await browser.new_page()
             await page.goto(url)
             await expect(page.locator("#job-state")).to_have_text("completed")
-        await expect(page.get_by_role("alert")).to_contain_text("Trying again in")
+        await expect(page.get_by_role("alert")).to_contain_text("This page tries again by itself.")
         await expect(page.locator("#job-state")).to_be_visible()
         async with serving(settings, stage.routes, port=urlsplit(url).port or 0):
             await expect(page.get_by_role("status")).to_have_text("live", timeout=20_000)

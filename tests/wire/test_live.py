@@ -212,6 +212,15 @@ async def test_a_reader_outlives_the_broker(tmp_path: Path, settings: Settings) 
     assert resumed.updates(before) == []
 
 
+async def test_the_address_for_commands_holds_no_credentials(tmp_path: Path, settings: Settings) -> None:
+    """What the page offers to send to is the broker's address and nothing of how the agent got in."""
+    async with Broker(tmp_path / "closed", extra='authorization {user: "u", password: "secret"}') as broker:
+        named = broker.url.replace("://", "://u:secret@")
+        closed = settings.model_copy(update={"nats_urls": (named,)})
+        async with serving(closed, Stage().routes) as url, aiohttp.ClientSession(url) as http, watching(http) as watch:
+            assert watch.boards[0].nats == broker.url
+
+
 async def test_deployments_are_told_when_they_change(http: aiohttp.ClientSession, stage: Stage) -> None:
     """All of them, once for each change, and to each reader at first."""
     deployments = rollout()

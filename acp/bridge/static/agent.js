@@ -40,8 +40,8 @@ async function* events(response, heard) {
 }
 
 /**
- * Hand every board to `board`, for ever; tell `link` how it stands: `live`, `away` with the seconds until the next
- * try and why, or `locked` where a token is asked for, which ends it until `watch` is called again.
+ * Hand every board to `board`, for ever; tell `link` what else happens: `away`, and why, or `locked` where a token is
+ * asked for, which ends it until `watch` is called again.
  */
 export async function watch(board, link) {
   let last = "";
@@ -60,16 +60,15 @@ export async function watch(board, link) {
         board(JSON.parse(event.data), last === "");
         last = event.id;
         wait = 1000;
-        link("live");
       }
       why = "The agent ended the connection.";
     } catch (error) {
-      if (error.status === 401) return link("locked", 0, token.get() ? "That is not the agent's token." : "");
+      if (error.status === 401) return link("locked", token.get() ? "That is not the agent's token." : "");
       if (error instanceof Refused) why = error.message;
     } finally {
       clearTimeout(silence);
     }
-    link("away", wait, why);
+    link("away", why);
     await new Promise((resolve) => setTimeout(resolve, wait));
     wait = Math.min(2 * wait, LONGEST_WAIT_MS);
   }

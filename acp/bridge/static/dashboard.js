@@ -82,12 +82,10 @@ function connection(state, text, why) {
   write(line, text);
   write(find("trouble"), why);
   find("trouble").hidden = !why;
-  document.body.classList.toggle("stale", state === "away");
 }
 
-function link(state, wait, why) {
-  if (state === "live") return; // the board itself said so
-  if (state === "away") return connection("away", "away", `${plain(why)} Trying again in ${Math.round(wait / 1000)} s.`);
+function link(state, why) {
+  if (state === "away") return connection("away", "away", `${plain(why)} This page tries again by itself.`);
   connection("locked", "locked", why);
   find("token").hidden = false;
   find("board").hidden = find("empty").hidden = find("plan").hidden = find("deployments").hidden = true;
@@ -105,6 +103,7 @@ find("token").addEventListener("submit", (event) => {
   start();
 });
 
+find("copy").hidden = !navigator.clipboard; // browsers give it to HTTPS and to their own machine only
 find("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText(find("empty-command").textContent);
   write(find("copy"), "Copied");

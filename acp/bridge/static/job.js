@@ -36,9 +36,11 @@ function phases(card, updates) {
   const broken = card.job.state === "failed" || card.job.state === "cancelled";
   return PHASES.map((phase) => {
     const here = phase === last;
-    const how = here && !ended ? "now" : here && broken ? words(card.job.state) : seen.has(phase) ? "done" : ended ? "not part" : "to come";
-    const kind = here && !ended ? "now" : here && broken ? "broken" : seen.has(phase) ? "done" : "";
-    return el("li", { class: kind, "aria-current": how === "now" && "step" }, el("b", {}, phase), el("span", {}, how));
+    let [kind, how] = ["", ended ? (broken ? "not reached" : "not part") : "to come"];
+    if (here && !ended) [kind, how] = ["now", "now"];
+    else if (here && broken) [kind, how] = ["broken", words(card.job.state)];
+    else if (seen.has(phase)) [kind, how] = ["done", "done"];
+    return el("li", { class: kind, "aria-current": kind === "now" && "step" }, el("b", {}, phase), el("span", {}, how));
   });
 }
 
