@@ -113,7 +113,8 @@ class Client:
                 if not line.startswith(b"data: {"):
                     continue
                 chunk = orjson.loads(line[6:])
-                if any(choice.get("finish_reason") is None for choice in chunk["choices"]):
+                # vLLM's last token comes with the reason for stopping, llama.cpp's before it
+                if any(choice.get("finish_reason") is None or choice.get("text") for choice in chunk["choices"]):
                     last = time.monotonic()
                     first = first or last
                     tokens += 1

@@ -90,6 +90,8 @@ async def test_an_engine_serves_as_llama_cpp_does(
         assert level.ttft is not None
         assert level.tpot is not None
         assert level.output_tokens_s.value * level.duration_s == pytest.approx(6 * level.completed)
+        assert level.resources.engine is not None
+        assert level.resources.engine.generated_tokens == 6 * level.completed
     assert "_total" in said
     assert not psutil.pid_exists(endpoint.pid)
 
