@@ -123,10 +123,10 @@ def config(home: Home, deployment: Deployment, settings: GatewaySettings) -> str
     )
 
 
-def maps(settings: GatewaySettings, route: Route, sampled: float = 0.0) -> dict[str, str]:
-    """The files beside the configuration: shares in parts, and priorities by name and by key."""
+def maps(settings: GatewaySettings, route: Route) -> dict[str, str]:
+    """The files beside the configuration: shares in parts, nothing sampled, priorities by name and by key."""
     return {
-        "share.map": f"green {green_parts(route)}\nsampled {round(sampled * PARTS)}\n",
+        "share.map": f"green {green_parts(route)}\nsampled 0\n",
         "priority.map": "".join(f"{name} {level}\n" for name, level in settings.priorities.items()),
         "keys.map": "".join(f"{key.lower()} {level}\n" for key, level in settings.keys.items()),
     }

@@ -143,6 +143,7 @@ class Site:
     async def settle(self, now: Deployment, winner: Slot) -> tuple[Deployment, Left]:
         """Give every request to one release, let the other finish what it has, and stop it."""
         began = time.monotonic()
+        await self.gateway.ready()  # it may just have been restarted
         await self.gateway.send(Route(stable=winner))  # before anything that could make it wait
         back_s = time.monotonic() - began
         async with self._alone():

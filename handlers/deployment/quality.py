@@ -13,6 +13,8 @@ from schemas.deployment import JudgedMetric, Judgement, Release
 from schemas.evidence import Estimate, Evidence
 from schemas.measurement import GateDecision
 
+SHARE_DONE = 0.82
+"""Of the job, when quality is judged: in the first step of the rollout."""
 STAND_BACK = 19
 """Niceness of the scorer: it must not slow down those whom it judges."""
 
@@ -29,6 +31,7 @@ class LiveQuality:
     async def judged(self) -> Judgement:
         """Wait for enough prompts, then score."""
         self.decision = await self._decide()
+        await self.desk.say(self.decision.sentence, SHARE_DONE, gate=self.decision)
         return _judgement(self.decision)
 
     async def _decide(self) -> GateDecision:

@@ -126,13 +126,13 @@ async def _course(desk: Desk, begun: Begun, before: Deployment) -> Course:
     try:
         state = DeploymentState.COMPARING if desk.spec.compare else DeploymentState.ROLLING_OUT
         return await _held(desk, begun, await desk.site.add(before, begun.release, state))
-    except asyncio.CancelledError:
-        await asyncio.shield(_abandon(desk, begun, before))
-        raise
     except AgentError as error:
         if error.code in LOST:
             raise
         return Course(trouble=error.detail)
+    except BaseException:  # cancelled, or something nobody foresaw
+        await asyncio.shield(_abandon(desk, begun, before))
+        raise
 
 
 async def _held(desk: Desk, begun: Begun, now: Deployment) -> Course:
