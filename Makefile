@@ -39,6 +39,7 @@ format: install
 
 docs: install
 	$(BIN)/python -c 'from pathlib import Path; from cli.contracts import write; write(Path("docs/contracts"))'
+	$(BIN)/python -m cli.deployfiles
 
 bench: install
 	$(BIN)/python benchmarks/wire.py

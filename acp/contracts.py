@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from acp.subjects import Subjects
+from schemas.board import Board
 from schemas.capability import CapabilityMatch
 from schemas.command import Command
 from schemas.delegation import Handoff
@@ -32,6 +33,7 @@ Commands = Mapping[str, type[Command]]
 AGENT = "inference-optimization-specialist"
 ANSWERS: tuple[type[BaseModel], ...] = (
     Accepted,
+    Board,
     CapabilityMatch,
     ComparisonReport,
     CostReport,
@@ -104,6 +106,11 @@ def openapi(commands: Commands) -> Document:
         "/jobs/{job}/report": {
             "get": _get("report", "A job's report.", _REPORT, _errors(404, 409), [job, _ACCEPT]),
         },
+        "/jobs/{job}/plan": {
+            "get": _get("plan", "The plan a job left.", _json("Plan", _ref(Plan)), _errors(404), [job])
+        },
+        "/live": {"get": _get("live", "What is new, as long as it is read.", _BOARDS, {}, [_LAST_EVENT])},
+        "/": {"get": _get("dashboard", "The dashboard, a page for people.", _content("The page", "text/html"), {})},
         "/healthz": {"get": _get("healthz", "The process lives.", _json("Alive", {"type": "object"}), {})},
         "/readyz": {"get": _get("readyz", "The agent answers.", _json("Ready", {"type": "object"}), _errors(507))},
         "/metrics": {"get": _get("metrics", "Prometheus metrics.", _content("Metrics", "text/plain"), {})},
@@ -174,21 +181,21 @@ _LIST_QUERY: list[Document] = [
 ]
 _LAST_EVENT: Document = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
 _ACCEPT: Document = {"name": "Accept", "in": "header", "schema": {"enum": ["text/markdown", "application/json"]}}
-_EVENTS: Document = {
-    "description": "Updates",
-    "content": {
-        "text/event-stream": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "id": {"type": "string", "description": "The update's number"},
-                    "event": {"const": "status"},
-                    "data": {"type": "string", "description": "A StatusUpdate"},
-                },
-            }
-        }
-    },
-}
+
+
+def _stream(description: str, event: str, number: str, record: type[BaseModel]) -> Document:
+    """Server-sent events of one kind."""
+    properties: Document = {
+        "id": {"type": "string", "description": number},
+        "event": {"const": event},
+        "data": {"type": "string", "description": f"A {record.__name__}"},
+    }
+    schema = {"type": "object", "properties": properties}
+    return {"description": description, "content": {"text/event-stream": {"schema": schema}}}
+
+
+_EVENTS: Document = _stream("Updates", "status", "The update's number", StatusUpdate)
+_BOARDS: Document = _stream("Boards", "board", "How far the reader has seen", Board)
 _REPORT: Document = {
     "description": "Markdown or JSON",
     "content": {"text/markdown": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}},

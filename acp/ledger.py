@@ -1,11 +1,13 @@
 """Job records, leases, journals and outcomes in a NATS key-value bucket; a record's revision is the fence."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from time import monotonic
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import nats.errors
 import structlog
@@ -67,6 +69,15 @@ class Entry:
     revision: int
 
 
+@dataclass(frozen=True)
+class Change:
+    """A record as it was written at `revision`, with the broker's time of that."""
+
+    record: JobRecord
+    revision: int
+    at: datetime
+
+
 class Conflict(Exception):  # noqa: N818 - an event of optimistic concurrency, not an error by itself
     """The record was changed by someone else since it was read."""
 
@@ -125,6 +136,20 @@ class Ledger:
     async def records(self) -> list[JobRecord]:
         """Every job, oldest first."""
         return [JobRecord.model_validate_json(value) async for value in self._values("*.state")]
+
+    async def changes(self) -> AsyncGenerator[Change | None]:
+        """Every job as it is kept now, then None, then each one again when it changes, until the connection closes."""
+        watcher = await self._bucket.watch("*.state", ignore_deletes=True)
+        try:
+            async for entry in watcher:
+                if entry is None:
+                    yield None
+                else:
+                    record = JobRecord.model_validate_json(entry.value or b"")
+                    yield Change(record, entry.revision or 0, cast("datetime", entry.created))
+        finally:
+            with contextlib.suppress(nats.errors.Error):  # the connection may have ended before
+                await watcher.stop()  # type: ignore[no-untyped-call]
 
     async def journaled(self, job: str, step: str, kind: str = STEP) -> bytes | None:
         """A step's result, None where it has not finished."""

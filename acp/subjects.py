@@ -46,6 +46,11 @@ class Subjects:
         """Updates of one job."""
         return f"acp.{self.agent}.status.{token(job)}"
 
+    @property
+    def statuses(self) -> str:
+        """Updates of every job."""
+        return f"acp.{self.agent}.status.*"
+
     def answer(self, message: str) -> str:
         """The answer to a command left in the inbox."""
         return f"acp.{self.agent}.answer.{token(message)}"

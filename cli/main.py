@@ -58,7 +58,9 @@ def demo_rollout(runs: Runs = RUNS) -> None:
 def serve(
     nats: MaybeNats = None,
     runs: Runs = RUNS,
-    http: Annotated[bool, typer.Option("--http", help="Open the HTTP bridge on 127.0.0.1:8787 too.")] = False,
+    http: Annotated[
+        bool, typer.Option("--http", help="Open the HTTP bridge and dashboard on 127.0.0.1:8787 too.")
+    ] = False,
 ) -> None:
     """Run the agent until Ctrl-C or SIGTERM, on a NATS server with JetStream; without one, on a broker of its own."""
     from acp.logs import configure  # noqa: PLC0415
@@ -68,7 +70,8 @@ def serve(
     configure()
     settings = Settings(runs_dir=runs)
     chosen = {"nats_urls": tuple(nats.split(","))} if nats else {}
-    _run(run_agent(settings.model_copy(update=chosen | ({"http": True} if http else {}))))
+    settings = settings.model_copy(update=chosen | ({"http": True} if http else {}))
+    _run(run_agent(settings, on_bridge=lambda bridge: typer.echo(f"dashboard: {bridge.url}/", err=True)))
 
 
 @app.command(epilog="Example: **inferwright send examples/smollm2.json**")

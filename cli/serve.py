@@ -14,6 +14,7 @@ from acp.service import Backend, Service
 from acp.settings import Settings
 from cli.places import workshop
 from executors.broker import urls_or_embedded
+from executors.deploy.exposure import FOLDER, Exposure
 from handlers.registry import bind, discover
 from handlers.services import Services
 
@@ -49,7 +50,8 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        bridge = Bridge(settings)
+        production = Exposure(settings.runs_dir / FOLDER, settings.runs_dir)
+        bridge = Bridge(settings, production.read)
         if settings.http:
             on_bridge(await stack.enter_async_context(bridge.serving()))
         urls = await stack.enter_async_context(urls_or_embedded(settings.nats_urls, settings.runs_dir / "broker"))

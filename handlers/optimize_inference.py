@@ -6,7 +6,8 @@ from executors.files import write_whole
 from handlers.context import JobContext
 from handlers.deployment.deploy import deploy, name_of
 from handlers.deployment.desk import FOLDER
-from handlers.optimization.advice import advise, at_hand, known, prices_of
+from handlers.handover.jobs import after_plan
+from handlers.optimization.advice import advise, at_hand, known, model_of, prices_of
 from handlers.optimization.delegate import hand_off, told
 from handlers.optimization.finish import final_status
 from handlers.optimization.loop import optimize
@@ -60,7 +61,9 @@ async def _hand_over(command: OptimizeInference, job: JobContext, services: Serv
     """Plan, keep the plan, ask the peers; nothing is claimed to have been carried out."""
     plan = await job.step("plan", Plan, lambda: advise(command, services.workshop))
     write_whole(job.directory / "plan.json", plan.model_dump_json(indent=1))
-    outcomes = await hand_off(job, services.agent, command.model, plan.handoffs)
+    cluster = after_plan(job.directory, command, model_of(command.model, services.workshop), job.job, plan)
+    wanted = (*plan.handoffs, cluster) if cluster else plan.handoffs
+    outcomes = await hand_off(job, services.agent, command.model, wanted)
     asked = "; ".join(told(outcomes)) or "nobody was asked"
     summary = f"Planned only, since weights or hardware are not on this machine: {plan.verdict} Handed over: {asked}."
     return Outcome(state=JobState.NOT_MET, summary=summary, label=plan.hash)

@@ -136,6 +136,8 @@ class Report(Record):
     handoffs: tuple[HandoffOutcome, ...]
     artifacts: tuple[Artifact, ...]
     plots: tuple[str, ...]
+    handover: tuple[str, ...] = ()
+    """Pages for operators in the job's folder: how to deploy what is recommended, and what to do at each alert."""
     reproduce: tuple[str, ...]
     undo: str
 

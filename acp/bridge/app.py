@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from acp import codec, headers
-from acp.bridge import events, metrics
+from acp.bridge import dashboard, events, metrics
 from acp.bridge.guard import SENDER, guard, tls
+from acp.bridge.live import Live
 from acp.bridge.problems import problem, problems
 from acp.bridge.reports import report
 from acp.contracts import openapi
@@ -20,19 +21,24 @@ from acp.room import check_room
 from acp.service import Backend, Service
 from acp.settings import Settings
 from schemas.error import AgentError, ErrorCode, ErrorReply, first_error
+from schemas.exposure import Exposed, ScrapeTarget
 from schemas.query import ListJobs
 
 log = structlog.get_logger()
 _LIST = TypeAdapter(ListJobs)
+_TARGETS = TypeAdapter(tuple[ScrapeTarget, ...])
 
 
 class Bridge:
     """The HTTP server. It answers `/healthz` from the start, and the rest once the agent is attached."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, production: Callable[[], Exposed] = Exposed) -> None:
+        """`production` says what is deployed, for `/metrics` and `/targets`; it may read files."""
         self._settings = settings
+        self._production = production
         self._backend: Backend | None = None
         self._service: Service | None = None
+        self._watchers = Live()
         self.url = ""
 
     def attach(self, backend: Backend, service: Service) -> None:
@@ -60,6 +66,7 @@ class Bridge:
     def application(self) -> web.Application:
         """The routes with their guards."""
         app = web.Application(middlewares=[problems, guard(self._settings)], client_max_size=codec.BODY_BYTES)
+        app.on_shutdown.append(self._watchers.end)
         app.add_routes(
             [
                 web.post("/acp", self._acp),
@@ -68,10 +75,14 @@ class Bridge:
                 web.delete("/jobs/{job}", self._cancel),
                 web.get("/jobs/{job}/events", self._events),
                 web.get("/jobs/{job}/report", self._report),
+                web.get("/jobs/{job}/plan", self._plan),
+                web.get("/live", self._live),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                web.get("/targets", self._targets),
                 web.get("/openapi.json", self._openapi),
+                *(web.get(path, dashboard.page) for path in dashboard.PAGES),
             ]
         )
         return app
@@ -135,6 +146,15 @@ class Bridge:
         directory = self._settings.runs_dir / summary.job
         return await asyncio.to_thread(report, summary, outcome, directory, request.headers.get("Accept", ""))
 
+    async def _plan(self, request: web.Request) -> web.Response:
+        backend, _ = self._agent()
+        job = (await backend.jobs.summary(request.match_info["job"])).job
+        return await dashboard.plan(job, self._settings.runs_dir / job)
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        watching = self._watchers.watched(*self._agent())
+        return await dashboard.live(request, watching, self._settings.http_timeout_s)
+
     async def _healthz(self, _request: web.Request) -> web.Response:
         return _json('{"status":"alive"}')
 
@@ -145,7 +165,14 @@ class Bridge:
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         backend, service = self._agent()
-        return web.Response(body=metrics.render(backend.bus, service), content_type="text/plain", charset="utf-8")
+        exposed = await asyncio.to_thread(self._production)
+        body = metrics.render(backend.bus, service, exposed)
+        return web.Response(body=body, content_type="text/plain", charset="utf-8")
+
+    async def _targets(self, _request: web.Request) -> web.Response:
+        """Engines and gateways, as Prometheus' HTTP service discovery reads them."""
+        targets = (await asyncio.to_thread(self._production)).targets
+        return _json(_TARGETS.dump_json(targets).decode())
 
     async def _openapi(self, _request: web.Request) -> web.Response:
         _, service = self._agent()

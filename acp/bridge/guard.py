@@ -10,12 +10,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from yarl import URL
 
+from acp.bridge.dashboard import PAGES
 from acp.credentials import naming
 from acp.settings import LOOPBACK, Settings
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Sender
 
-OPEN = ("/healthz", "/readyz")
+OPEN = {"/healthz", "/readyz", *PAGES}
 SENDER = web.RequestKey("sender", Sender)
 SENDERS_KEPT = 4096
 
@@ -74,9 +75,18 @@ def _sender(request: web.Request, secret: bytes | None) -> Sender:
         if not hmac.compare_digest(given, secret):
             raise AgentError(ErrorCode.UNAUTHORIZED, "send the agent's token as Authorization: Bearer")
         return Sender(name="http", verified=True)
-    if not _is_loopback(request.host) or "Origin" in request.headers:
-        raise AgentError(ErrorCode.FORBIDDEN, "without a token only programs on this machine may ask, not web pages")
+    if not _is_loopback(request.host) or _from_another_page(request):
+        raise AgentError(
+            ErrorCode.FORBIDDEN, "without a token only programs on this machine and the bridge's own page may ask"
+        )
     return Sender(name="http")
+
+
+def _from_another_page(request: web.Request) -> bool:
+    """Whether a browser says that a page asks which is not the bridge's own."""
+    own = f"{request.scheme}://{request.host}"
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    return request.headers.get("Origin", own) != own or site not in {"none", "same-origin"}
 
 
 @lru_cache(maxsize=64)

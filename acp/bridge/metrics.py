@@ -1,13 +1,33 @@
-"""Counters of the agent in, Prometheus text out."""
+"""Counters of the agent and figures of what it has in production in, Prometheus text out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from acp.bus import Bus
 from acp.service import Service
+from schemas.exposure import BUCKETS_S, Exposed, QualityFigures, ServiceFigures
+
+RELEASE = ["deployment", "strategy"]
+"""Labels of everything that a release tells."""
+GAUGES: tuple[tuple[str, str, Callable[[ServiceFigures], float | None]], ...] = (
+    ("inferwright_share_ratio", "Of the requests, as the gateway routes them.", lambda one: one.share),
+    ("inferwright_latency_limit_seconds", "Beyond it a request is slow.", lambda one: one.latency_limit_s),
+    ("inferwright_cost_usd_per_hour", "US dollars per hour of all replicas.", lambda one: one.usd_per_hour),
+    (
+        "inferwright_planned_cost_per_1k_requests_usd",
+        "US dollars per 1,000 requests at the plan's request rate.",
+        lambda one: one.planned_usd_per_1k,
+    ),
+)
+QUALITY: tuple[tuple[str, str, Callable[[QualityFigures], float]], ...] = (
+    ("inferwright_quality_loss", "Relative rise of perplexity against the baseline.", lambda one: one.loss),
+    ("inferwright_quality_loss_low", "Lower end of its confidence interval.", lambda one: one.loss_low),
+    ("inferwright_quality_loss_high", "Upper end of its confidence interval.", lambda one: one.loss_high),
+    ("inferwright_quality_loss_limit", "What is allowed.", lambda one: one.limit),
+)
 
 
 class AgentCollector(Collector):
@@ -33,8 +53,48 @@ class AgentCollector(Collector):
         yield GaugeMetricFamily("acp_ready", "1 while this agent answers.", float(self._service.healthy))
 
 
-def render(bus: Bus, service: Service) -> bytes:
+class ProductionCollector(Collector):
+    """What each release in production did, how good it is and what it costs."""
+
+    def __init__(self, services: tuple[ServiceFigures, ...]) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        labels = [*RELEASE, "sender", "outcome"]
+        requests = CounterMetricFamily("inferwright_requests", "Requests at the gateway.", labels=labels)
+        seconds = HistogramMetricFamily("inferwright_request_seconds", "From arrival to the last byte.", labels=RELEASE)
+        budget = GaugeMetricFamily(
+            "inferwright_error_budget_ratio", "Share of requests that may be bad.", labels=["deployment"]
+        )
+        for one in self._services:
+            for tally in one.tallies:
+                requests.add_metric([one.deployment, one.strategy, tally.sender, tally.outcome], tally.requests)
+            bounds = [*map(str, BUCKETS_S), "+Inf"]
+            seconds.add_metric([one.deployment, one.strategy], list(zip(bounds, one.buckets, strict=True)), one.seconds)
+            budget.add_metric([one.deployment], one.error_budget)
+        yield from (requests, seconds, budget, *self._gauges(), *self._quality())
+
+    def _gauges(self) -> Iterator[Metric]:
+        for name, text, figure in GAUGES:
+            family = GaugeMetricFamily(name, text, labels=RELEASE)
+            for one in self._services:
+                if (value := figure(one)) is not None:
+                    family.add_metric([one.deployment, one.strategy], value)
+            yield family
+
+    def _quality(self) -> Iterator[Metric]:
+        for name, text, figure in QUALITY:
+            family = GaugeMetricFamily(name, text, labels=[*RELEASE, "source"])
+            for one in self._services:
+                if one.quality:
+                    family.add_metric([one.deployment, one.strategy, one.quality.source], figure(one.quality))
+            yield family
+
+
+def render(bus: Bus, service: Service, exposed: Exposed) -> bytes:
     """The metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(AgentCollector(bus, service))
+    registry.register(ProductionCollector(exposed.services))
     return generate_latest(registry)

@@ -33,6 +33,9 @@ def _parts(report: Report) -> Iterator[str]:
     yield "## Load, level by level\n\n" + _levels(report)
     if report.handoffs:
         yield "## Handed to others\n\n" + bullets(told(report.handoffs))
+    if report.handover:
+        links = "\n".join(f"- [{name}]({name})" for name in report.handover)
+        yield f"## Hand-over\n\n{links}\n\nManifests and service files are in `deploy/`."
     yield "## Cost\n\n" + escape(report.cost.sentence, 600)
     yield (
         "## Conditions and assumptions\n\n"

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from executors.files import write_whole
+from handlers.handover.jobs import after_run as after_run_left
 from handlers.markdown.report import report_markdown
 from handlers.optimization import plots
+from handlers.optimization.advice import from_file
 from handlers.optimization.cost import cost_of
 from handlers.optimization.delegate import after_run, hand_off
 from handlers.optimization.trial import compare_load
@@ -52,6 +54,8 @@ async def _write(bench: Bench, found: Findings, outcomes: tuple[HandoffOutcome, 
     directory = bench.job.directory
     drawn = plots.draw(directory, found.baseline, found.trials, found.command.constraints.max_quality_loss)
     report = compose(bench, found).model_copy(update={"plots": drawn, "handoffs": outcomes})
+    left = after_run_left(directory, found.command, report, from_file(bench.source))
+    report = report.model_copy(update={"handover": left})
     write_whole(directory / "plan.json", found.plan.model_dump_json(indent=1))
     write_whole(directory / "report.json", report.model_dump_json(indent=1))
     write_whole(directory / "report.md", report_markdown(report))
@@ -148,7 +152,9 @@ def final_status(report: Report) -> InferenceStatus:
         state=report.state,
         phase=StepKind.VALIDATION,
         optimization=report.chosen or load.strategy,
-        detail=report.sentence,
+        detail=" ".join(
+            (report.sentence, *([f"For operators: {', '.join(report.handover)}."] if report.handover else []))
+        ),
         progress=1.0,
         metrics=metrics_of(arrivals(load)),
         quality=quality_of(best.gate) if best and best.gate else None,

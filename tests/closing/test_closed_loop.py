@@ -66,6 +66,8 @@ def test_everything_is_kept(told: Told, report: Report) -> None:
     rows = (directory / "load-baseline.jsonl").read_bytes().splitlines()
     assert len(rows) == sum(level.requests for level in report.baseline.levels)
     assert any((directory / "logs").iterdir())
+    assert bool(report.handover) == (report.best is not None)
+    assert all((directory / page).read_text().startswith("# ") for page in report.handover)
     assert not list(directory.rglob("*partial*"))
 
 
@@ -114,7 +116,8 @@ def test_the_verdict_is_that_of_its_lines(told: Told, report: Report) -> None:
     assert {line.name for line in report.lines} == {"throughput", "latency_p95", "max_quality_loss"}
     assert told.final.state is report.state
     assert told.final.optimization == (report.chosen or report.baseline.strategy)
-    assert told.final.detail == report.sentence
+    assert told.final.detail.startswith(report.sentence)
+    assert all(page in told.final.detail for page in report.handover)
     assert all(trial.outcome is not TrialOutcome.FAILED for trial in report.trials)
 
 

@@ -11,17 +11,17 @@ from processes import until
 
 from acp.bridge.app import Bridge
 from acp.settings import Settings
-from cli.serve import serve
+from cli.serve import MakeRoutes, serve
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
+async def serving(settings: Settings, make_routes: MakeRoutes = rehearsal.routes, port: int = 0) -> AsyncIterator[str]:
     """The URL of the bridge of an agent in this process."""
-    opened = settings.model_copy(update={"http": True, "http_port": 0})
+    opened = settings.model_copy(update={"http": True, "http_port": port})
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     bridges: list[Bridge] = []
     task = asyncio.create_task(
-        serve(opened, stop=stop, ready=ready.set_result, make_routes=rehearsal.routes, on_bridge=bridges.append)
+        serve(opened, stop=stop, ready=ready.set_result, make_routes=make_routes, on_bridge=bridges.append)
     )
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     try:

@@ -1,0 +1,62 @@
+"""What services in production tell Prometheus: requests by outcome and sender, their seconds, quality and cost."""
+
+from pydantic import NonNegativeFloat, NonNegativeInt
+
+from schemas.base import Record
+
+BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+"""Upper bounds of the latency histogram, in seconds."""
+
+
+class Tally(Record):
+    """Requests of one sender with one outcome: `good`, `slow` (beyond the agreed latency) or `failed`."""
+
+    sender: str
+    outcome: str
+    requests: NonNegativeInt
+
+
+class QualityFigures(Record):
+    """The latest decision of the gate on a release: relative loss with its interval, and the limit."""
+
+    source: str
+    """`live` for sampled prompts, `gate` for the text it was judged on before."""
+    loss: float
+    loss_low: float
+    loss_high: float
+    limit: float
+
+
+class ServiceFigures(Record):
+    """One release of one deployment, as of now. Counts since the gateway's log began."""
+
+    deployment: str
+    strategy: str
+    """`v2`: the release's number."""
+    tallies: tuple[Tally, ...]
+    buckets: tuple[NonNegativeInt, ...]
+    """Completed requests within each of `BUCKETS_S`, cumulative; one more for all of them."""
+    seconds: NonNegativeFloat
+    """Their latencies' sum."""
+    share: float
+    """Of the requests, as the gateway routes them."""
+    error_budget: float
+    latency_limit_s: float | None = None
+    quality: QualityFigures | None = None
+    usd_per_hour: float | None = None
+    planned_usd_per_1k: float | None = None
+    """US dollars per 1,000 requests at the request rate that the plan was made for."""
+
+
+class ScrapeTarget(Record):
+    """One row of Prometheus' HTTP service discovery."""
+
+    targets: tuple[str, ...]
+    labels: dict[str, str]
+
+
+class Exposed(Record):
+    """Everything in production at one moment."""
+
+    services: tuple[ServiceFigures, ...] = ()
+    targets: tuple[ScrapeTarget, ...] = ()
