@@ -56,8 +56,6 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     config = json.load(sys.stdin)
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     (application,) = config["applications"]
     (options,) = application["deployments"]
     with contextlib.ExitStack() as stack:
@@ -77,6 +75,8 @@ def main() -> None:
         arguments = ray_service.EngineArguments.model_validate(application["args"])
         tuned = {key: value for key, value in options.items() if key != "name"}
         serve.run(ray_service.Engine.options(**tuned).bind(arguments), name=application["name"])
+        for number in (signal.SIGTERM, signal.SIGINT):  # only now: Ray puts a handler of its own, which dies at once
+            signal.signal(number, lambda *_: ended.set())
         say(url=f"http://{config['http_options']['host']}:{config['http_options']['port']}")
         known = 0
         while not ended.wait(POLL_S):
