@@ -4,6 +4,7 @@ One JSON request on standard input; on standard output {"url": …} once it serv
 number of running replicas: {"replicas": …}.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -55,11 +56,13 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     config = json.load(sys.stdin)
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     (application,) = config["applications"]
     (options,) = application["deployments"]
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+        # each of these runs though the one before it fails: the signal that ends this reaches Ray's daemons too
+        stack.callback(end_orphans)
+        stack.callback(ray.shutdown)
         ray.init(
             address="local",
             num_cpus=config["num_cpus"],
@@ -68,21 +71,18 @@ def main() -> None:
             _temp_dir=folder,
             logging_level="warning",
         )
-        try:
-            serve.start(http_options=config["http_options"])
-            arguments = ray_service.EngineArguments.model_validate(application["args"])
-            tuned = {key: value for key, value in options.items() if key != "name"}
-            serve.run(ray_service.Engine.options(**tuned).bind(arguments), name=application["name"])
-            say(url=f"http://{config['http_options']['host']}:{config['http_options']['port']}")
-            known = 0
-            while not ended.wait(POLL_S):
-                if (now := running()) != known:
-                    known = now
-                    say(replicas=now)
-        finally:
-            serve.shutdown()
-            ray.shutdown()
-            end_orphans()
+        serve.start(http_options=config["http_options"])
+        arguments = ray_service.EngineArguments.model_validate(application["args"])
+        tuned = {key: value for key, value in options.items() if key != "name"}
+        serve.run(ray_service.Engine.options(**tuned).bind(arguments), name=application["name"])
+        for number in (signal.SIGTERM, signal.SIGINT):  # only now: Ray puts a handler of its own, which dies at once
+            signal.signal(number, lambda *_: ended.set())
+        say(url=f"http://{config['http_options']['host']}:{config['http_options']['port']}")
+        known = 0
+        while not ended.wait(POLL_S):
+            if (now := running()) != known:
+                known = now
+                say(replicas=now)
 
 
 if __name__ == "__main__":
