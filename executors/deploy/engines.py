@@ -11,7 +11,7 @@ from pathlib import Path
 from executors.deploy.home import Home
 from executors.deploy.supervisor import Program, Supervisor
 from executors.process import NO_LIMITS, Limits
-from executors.serve.engine import until_healthy
+from executors.serve.engine import Engine, until_healthy
 from executors.serve.llamacpp import ENGINE
 from schemas.deployment import Release, Replica, Slot
 from schemas.error import AgentError, ErrorCode
@@ -26,11 +26,12 @@ LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of one deployment. `python` is the interpreter of the engine's toolchain."""
+    """The engines of one deployment, all of one kind. `python` is the interpreter of that engine's toolchain."""
 
     home: Home
     python: Path
     limits: Limits = NO_LIMITS
+    engine: Engine = ENGINE
 
     async def start(self, release: Release, replicas: Sequence[Replica]) -> None:
         """Start replicas of a release and wait until each answers.
@@ -43,10 +44,10 @@ class Engines:
         try:
             for replica in replicas:
                 asked = self.home.path / "engines" / f"{replica.name}.json"
-                launch = ENGINE.validate(release.strategy, weights).model_copy(update={"port": replica.port})
+                launch = self.engine.validate(release.strategy, weights).model_copy(update={"port": replica.port})
                 asked.write_text(launch.model_dump_json())
                 start = [sys.executable, "-I", "-S", str(FED), str(asked), str(self.limits.memory)]
-                argv = [*start, str(release.niceness), str(self.python), str(ENGINE.worker)]
+                argv = [*start, str(release.niceness), str(self.python), str(self.engine.worker)]
                 environment = {"OMP_NUM_THREADS": str(release.strategy.threads)}
                 await keeper.keep(Program(replica.name, argv, environment))
             await asyncio.gather(*(self._healthy(keeper, replica) for replica in replicas))

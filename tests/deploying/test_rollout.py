@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -80,12 +80,12 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+async def stage(runs: Path, tmp_path: Path) -> object:
     """A place for doubles; it is taken down afterwards."""
-    monkeypatch.setattr(llamacpp, "WORKER", DOUBLE)
     home = Home.under(runs / "deployments", "doubles")
     home.make()
-    site = Site(home, Engines(home, Path(sys.executable)), GatewaySettings())
+    double = replace(llamacpp.ENGINE, script=str(DOUBLE.with_suffix("")))
+    site = Site(home, Engines(home, Path(sys.executable), engine=double), GatewaySettings())
     yield Stage(site, tmp_path)
     await site.take_down()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from browser import chromium, visit
+from deploying.doubles import STRATEGY
 from playwright.async_api import expect
 from rehearsal import routes
 from test_bridge import serving
@@ -12,7 +13,6 @@ from test_bridge import serving
 from acp.settings import Settings
 from executors.broker import Broker
 from schemas.deployment import Route, Slot
-from tests.deploying.conftest import STRATEGY
 from tests.deploying.test_gateway import ask, gateway
 
 
