@@ -1,10 +1,12 @@
 """Where things are on this machine, from INFERWRIGHT_* in the environment: the command line's half of the settings."""
 
+import os
 from pathlib import Path
+from typing import Annotated
 
 import psutil
-from pydantic import Field, PositiveInt
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PositiveInt, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.kubectl import Cluster
@@ -19,8 +21,8 @@ class Places(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="INFERWRIGHT_", env_nested_delimiter="__", frozen=True, extra="ignore")
 
     cache: Path = Path("~/.cache/inferwright")
-    models: tuple[Path, ...] = ()
-    """Folders searched for weights, besides `models` in the cache."""
+    models: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders searched for weights, besides `models` in the cache; separated by colons, as in PATH."""
     price_file: Path | None = None
     calibration_text: Path | None = None
     evaluation_text: Path | None = None
@@ -37,6 +39,11 @@ class Places(BaseSettings):
     """Of deployments: INFERWRIGHT_GATEWAY__QUEUE_LIMIT, INFERWRIGHT_GATEWAY__KEYS (JSON) and so on."""
     effort: Effort = Effort()
     """How long jobs measure: INFERWRIGHT_EFFORT__REQUESTS, INFERWRIGHT_EFFORT__MAX_THREADS and so on."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, raw: object) -> object:
+        return tuple(part for part in raw.split(os.pathsep) if part) if isinstance(raw, str) else raw
 
 
 def workshop() -> Workshop:

@@ -1,5 +1,6 @@
 """A deployment's record and its gateway in, how it does at this moment out."""
 
+import asyncio
 import time
 
 from executors.deploy.requests import service, since
@@ -21,7 +22,7 @@ async def look(site: Site, now: Deployment) -> DeploymentReport:
     except AgentError as error:
         sentence = f"{now.name} should run and does not answer: {error.detail}"
         return DeploymentReport(deployment=now, sentence=sentence)
-    rows = since(site.log, time.time() - WINDOW_S)
+    rows = await asyncio.to_thread(since, site.log, time.time() - WINDOW_S)
     seen = {server.name: server for backend in backends.values() for server in backend.servers}
     replicas = [
         ReplicaNow(

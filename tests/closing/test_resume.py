@@ -34,7 +34,7 @@ async def agent(url: str, runs: Path, workshop: Workshop) -> AsyncIterator[Child
     """An agent process of its own."""
     env = {
         "INFERWRIGHT_CACHE": str(CACHE),
-        "INFERWRIGHT_MODELS": f'["{workshop.model_roots[0]}"]',
+        "INFERWRIGHT_MODELS": str(workshop.model_roots[0]),
         "INFERWRIGHT_ACK_WAIT_S": "2",
         "INFERWRIGHT_EFFORT__MAX_THREADS": "1",
         "INFERWRIGHT_EFFORT__REQUESTS": str(SMALL.requests),

@@ -50,7 +50,7 @@ async def agent(url: str, runs: Path, models: Path) -> AsyncIterator[Child]:
     """An agent process of its own, with small effort."""
     env = {
         "INFERWRIGHT_CACHE": str(CACHE),
-        "INFERWRIGHT_MODELS": f'["{models}"]',
+        "INFERWRIGHT_MODELS": str(models),
         "INFERWRIGHT_ACK_WAIT_S": "2",
         "INFERWRIGHT_EFFORT__MAX_THREADS": "1",
         "INFERWRIGHT_EFFORT__REQUESTS": "4",

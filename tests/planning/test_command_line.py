@@ -33,7 +33,7 @@ def asked(folder: Path, *switches: str, **fields: Any) -> "subprocess.CompletedP
         capture_output=True,
         text=True,
         timeout=120,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "INFERWRIGHT_MODELS": json.dumps([str(folder / "models")])},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "INFERWRIGHT_MODELS": str(folder / "models")},
     )
 
 
