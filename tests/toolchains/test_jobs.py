@@ -5,10 +5,8 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from closing.agent import SMALL, agent
 from closing.test_resume import agent as agent_process
@@ -22,7 +20,6 @@ from handlers.workshop import Workshop
 from schemas.error import AgentError, ErrorCode
 from schemas.findings import ComparisonReport, PerformanceReport, QualityReport
 from schemas.measurement import GateVerdict
-from schemas.report import Report, TrialOutcome
 from schemas.status import InferenceStatus, JobState, StepKind
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -157,41 +154,3 @@ async def test_engines_are_compared_with_each_other(workshop: Workshop, tmp_path
     assert [one.strategy.engine for one in report.contenders] == ["llama.cpp", "ctranslate2"]
     assert [one.gate is None for one in report.contenders] == [True, False]
     assert report.contenders[1].verdict is not None
-
-
-async def test_the_loop_tries_another_engine_and_outlives_its_death(workshop: Workshop, tmp_path: Path) -> None:
-    """Two engines allowed: CTranslate2's server is killed under load, reported, gone, and llama.cpp is tried next."""
-    asked = {
-        "cmd": "OPTIMIZE_INFERENCE",
-        "model": MODEL,
-        "constraints": {"hardware": "host", "max_quality_loss": 0.5, "engines": ["ctranslate2", "llama.cpp"]},
-        "workload": {"input_tokens": 32, "output_tokens": 16, "concurrency": 2},
-        "mode": "run",
-    }
-    many = replace(workshop, effort=replace(SMALL, trials=4, requests=24, judge_tokens=1024))
-    killed: list[str] = []
-    done = asyncio.Event()
-
-    async def kill() -> None:
-        while not done.is_set():
-            for child in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    if "ctranslate2_serve.py" in " ".join(child.cmdline()[-1:]):
-                        await asyncio.sleep(1.5)
-                        child.kill()
-                        killed.append(child.name())
-            await asyncio.sleep(0.1)
-
-    async with agent(tmp_path, many) as url:
-        killing = asyncio.create_task(kill())
-        sent = await send(asked, url, watch=Watch())
-        done.set()
-        await killing
-    assert sent.job is not None
-    report = Report.model_validate_json((tmp_path / sent.job / "report.json").read_bytes())
-    tried = [(trial.candidate.strategy.engine, trial.outcome) for trial in report.trials]
-    assert killed
-    assert ("ctranslate2", TrialOutcome.FAILED) in tried
-    assert any(engine == "llama.cpp" and outcome is not TrialOutcome.FAILED for engine, outcome in tried)
-    assert report.plan.baseline.strategy.engine == "llama.cpp"
-    assert not [one for one in psutil.Process().children(recursive=True) if "_serve.py" in " ".join(one.cmdline()[-1:])]

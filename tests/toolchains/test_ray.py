@@ -14,7 +14,7 @@ from conftest import CACHE
 from executors import toolchain
 from executors.deploy.engines import free_ports
 from executors.deploy.ray import RayService, config, serving
-from executors.serve.llamacpp import WORKER
+from executors.serve.llamacpp import ENGINE, render
 from schemas.cluster import ClusterRelease, Document
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -30,12 +30,11 @@ def release() -> ClusterRelease:
     return one.model_copy(update={"strategy": strategy, "replicas": 1, "replicas_max": 2})
 
 
-def engine(python: Path, model: Path) -> Document:
+def engine(python: Path, model: Path, release: ClusterRelease) -> Document:
     """How a replica starts llama.cpp of the same toolchain; its port is the replica's to choose."""
-    request = {"model": str(model), "alias": "smol", "slots": 2, "context": 512, "batched_tokens": 256}
-    request |= {"threads": 1, "kv_type": "F16", "prefix_caching": False}
-    text = json.dumps(request)[:-1] + ', "port": {port}}'
-    return {"command": [str(python), str(WORKER)], "standard_input": text, "ready_s": 120.0}
+    launch = render(release.strategy, model, "F16").model_copy(update={"alias": "smol"})
+    text = json.dumps(launch.model_dump(mode="json", exclude={"port"}))[:-1] + ', "port": {port}}'
+    return {"command": [str(python), str(ENGINE.worker)], "standard_input": text, "ready_s": 120.0}
 
 
 async def ask(session: aiohttp.ClientSession, service: RayService) -> int:
@@ -73,7 +72,9 @@ async def test_replicas_follow_the_load_and_nothing_is_left(
     """One replica answers, under load a second joins, no request fails; without load it leaves; nothing stays."""
     tools = await toolchain.install(toolchain.specification("ray"), CACHE, lambda _: None)
     before = {process.pid for process in psutil.process_iter()}
-    wanted = config(release, engine(tools.python, shipped), host="127.0.0.1", port=free_ports(1)[0], up_s=2, down_s=5)
+    wanted = config(
+        release, engine(tools.python, shipped, release), host="127.0.0.1", port=free_ports(1)[0], up_s=2, down_s=5
+    )
     told = Told()
     began = time.monotonic()
     async with serving(wanted, CPUS, tools, tmp_path / "log") as service, aiohttp.ClientSession() as session:

@@ -29,7 +29,7 @@ DEVICES = {item.key: item for item in hardware()}
 def shaped(model: ModelFacts, folder: Path) -> Path:
     """A folder with a configuration of the model's sizes: as DeepSeek where its attention is, else as Llama."""
     target = folder / model.name
-    target.mkdir(exist_ok=True)
+    target.mkdir(exist_ok=True, parents=True)
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -55,7 +55,18 @@ def command(strategy: Strategy, model: ModelFacts, folder: Path) -> list[str]:
     """The whole command line of a strategy."""
     launch = launch_of(strategy, model, DEVICES[strategy.accelerator])
     assert launch is not None
-    return ["--model", str(shaped(model, folder)), *launch.arguments]
+    guessed = (
+        _with_stand_in(word, model, folder) if "num_speculative_tokens" in word else word for word in launch.arguments
+    )
+    return ["--model", str(shaped(model, folder)), *guessed]
+
+
+def _with_stand_in(settings: str, model: ModelFacts, folder: Path) -> str:
+    """Settings of guesses with a folder in place of the published guesser: one layer of the model's sizes."""
+    found = json.loads(settings)
+    if "model" in found:
+        found["model"] = str(shaped(model.model_copy(update={"layers": 1}), folder / "guesser"))
+    return json.dumps(found)
 
 
 def planned() -> list[tuple[Strategy, ModelFacts]]:
