@@ -41,6 +41,20 @@ class Launch(Record):
     """On loopback; 0 takes a free one."""
 
 
+def rendered(strategy: Strategy, weights: Path, kv_type: str) -> Launch:
+    """What every engine is asked of a strategy."""
+    return Launch(
+        model=weights,
+        alias=weights.name,
+        slots=strategy.max_sequences,
+        context=strategy.context,
+        batched_tokens=strategy.batched_tokens,
+        threads=strategy.threads,
+        kv_type=kv_type,
+        prefix_caching=strategy.prefix_caching,
+    )
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A served model: OpenAI-compatible at `url`, by process group `pid`; `ready_s` seconds after its start."""

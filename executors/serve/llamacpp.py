@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from executors.serve.engine import Engine, Launch
+from executors.serve.engine import Engine, Launch, rendered
 from schemas.plan import Strategy
 
 ALL_LAYERS = 999
@@ -26,14 +26,8 @@ class LlamaCppLaunch(Launch):
 def render(strategy: Strategy, weights: Path, kv_type: str, draft: Path | None = None) -> LlamaCppLaunch:
     """The server's settings; with a draft model, it guesses."""
     return LlamaCppLaunch(
-        model=weights,
+        **rendered(strategy, weights, kv_type).model_dump(exclude={"alias"}),
         alias=weights.stem,
-        slots=strategy.max_sequences,
-        context=strategy.context,
-        batched_tokens=strategy.batched_tokens,
-        threads=strategy.threads,
-        kv_type=kv_type,
-        prefix_caching=strategy.prefix_caching,
         gpu_layers=0 if strategy.accelerator == HOST else ALL_LAYERS,
         speculation="draft" if draft else strategy.speculation,
         draft=draft,

@@ -1,7 +1,6 @@
 """ONNX Runtime GenAI's engine behind the shared adapter: a strategy and a folder of its builder in, its launch out."""
 
-from executors.serve.adapter import rendered
-from executors.serve.engine import Engine, folder_with
+from executors.serve.engine import Engine, folder_with, rendered
 
 ENGINE = Engine(
     name="onnxruntime",

@@ -1,7 +1,6 @@
 """OpenVINO GenAI's continuous batching behind the shared adapter: a strategy and a folder in, its launch out."""
 
-from executors.serve.adapter import rendered
-from executors.serve.engine import Engine, folder_with
+from executors.serve.engine import Engine, folder_with, rendered
 
 ENGINE = Engine(
     name="openvino",

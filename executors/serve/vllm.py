@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, PositiveInt, ValidationError
 
-from executors.serve.engine import Engine, Launch, folder_with
+from executors.serve.engine import Engine, Launch, folder_with, rendered
 from schemas.error import AgentError, ErrorCode
 from schemas.plan import Strategy
 
@@ -65,14 +65,7 @@ def render(strategy: Strategy, weights: Path, kv_type: str) -> VllmLaunch:
         guess = f'{{"method":"ngram","num_speculative_tokens":{strategy.guesses or 1},"prompt_lookup_max":{MATCH}}}'
         words += ["--speculative-config", guess]
     return VllmLaunch(
-        model=weights,
-        alias=weights.name,
-        slots=strategy.max_sequences,
-        context=strategy.context,
-        batched_tokens=strategy.batched_tokens,
-        threads=strategy.threads,
-        kv_type=kv_type,
-        prefix_caching=strategy.prefix_caching,
+        **rendered(strategy, weights, kv_type).model_dump(),
         arguments=tuple(str(word) for word in words),
         cache_gib=_cache_gib(strategy, weights),
     )
