@@ -22,7 +22,7 @@ def _parts(report: Report) -> Iterator[str]:
     if report.before_after:
         yield "## Before and after\n\n" + _before_after(report)
     yield "## Quality gate\n\n" + _gate(report)
-    yield "## What was tried\n\n" + _trials(report)
+    yield "## What was tried\n\n" + _engines(report) + _trials(report)
     if report.not_tried:
         yield "Not tried:\n\n" + bullets(report.not_tried)
     if report.plots:
@@ -83,6 +83,18 @@ def _before_after(report: Report) -> str:
 
 def _gate(report: Report) -> str:
     return gates([(trial.candidate.strategy.label, trial.gate) for trial in report.trials if trial.gate])
+
+
+def _engines(report: Report) -> str:
+    """Which engines took part, and how to let the others."""
+    here = [item.engine for item in report.engines if not item.missing]
+    lines = [f"Engines considered: {', '.join(here)}."] if here else []
+    lines += [
+        f"Not installed: {item.engine}; to let it take part: `inferwright toolchain install {' '.join(item.missing)}`"
+        for item in report.engines
+        if item.missing
+    ]
+    return "".join(f"{line}\n\n" for line in lines)
 
 
 def _trials(report: Report) -> str:

@@ -14,6 +14,7 @@ from handlers.optimization.trial import compare_load
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines, target_lines
 from handlers.workbench.bench import Bench, metrics_of, quality_of
 from handlers.workbench.conditions import disturbed, machine, requests
+from handlers.workbench.engines import considered
 from handlers.workbench.weights import Base
 from schemas.command import OptimizeInference
 from schemas.delegation import HandoffOutcome
@@ -92,6 +93,7 @@ def compose(bench: Bench, found: Findings) -> Report:
         baseline=baseline,
         baseline_comparisons=found.baseline_comparisons,
         baseline_note=found.base.note,
+        engines=considered(found.command.constraints.engines, bench.workshop),
         trials=trials,
         learned=tuple(learned((*found.plan.frontier, *found.plan.chosen), trials)),
         not_tried=_not_tried(found.left, trials, bench.workshop.effort.trials),

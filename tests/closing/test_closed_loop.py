@@ -21,7 +21,7 @@ COMMAND: dict[str, object] = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "smollm2-135m-instruct",
     "targets": {"latency_p95": "60s", "throughput": 0.1},
-    "constraints": {"max_quality_loss": "3%", "hardware": "host"},
+    "constraints": {"max_quality_loss": "3%", "hardware": "host", "engines": ["llama.cpp"]},
     "workload": {"input_tokens": 16, "output_tokens": 4},
     "respond_format": "STRUCTURED_JSON",
 }
