@@ -116,9 +116,9 @@ def _frontier(baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> 
 
 
 def _short(trial: Trial) -> str:
-    """A trial's format, as a label has room for it."""
+    """A trial's engine and format, as a label has room for them."""
     strategy = trial.candidate.strategy
-    return strategy.weight_format + ("+imatrix" if strategy.importance_matrix else "")
+    return f"{strategy.engine} {strategy.weight_format}" + ("+imatrix" if strategy.importance_matrix else "")
 
 
 def _latency(baseline: LoadReport, trials: tuple[Trial, ...]) -> "Figure":

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import orjson
 import pytest
-from closing.agent import Told, tell
+from closing.agent import Told, as_published, tell
 
 from executors.models import GGUF_MAGIC
 from handlers.markdown.report import report_markdown
@@ -36,7 +36,7 @@ def told(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Told:
 @pytest.fixture(scope="module")
 def report(told: Told) -> Report:
     """Its report, as it is on disk."""
-    return Report.model_validate_json((told.directory / "report.json").read_bytes())
+    return Report.model_validate_json(as_published(told.directory / "report.json", Report))
 
 
 def test_phases_come_in_order_and_one_terminal_status_ends_them(told: Told) -> None:
