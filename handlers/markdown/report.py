@@ -6,7 +6,7 @@ from handlers.markdown.sections import assumed, bullets, comparisons, document, 
 from handlers.markdown.text import figure, table
 from handlers.optimization.delegate import told
 from schemas.report import Report
-from schemas.text import escape
+from schemas.text import counted, escape
 
 
 def report_markdown(report: Report) -> str:
@@ -128,14 +128,11 @@ def _learned(report: Report) -> str:
     count = len(report.learned)
     before = sum(item.error_first for item in report.learned) / count
     after = sum(item.error_corrected for item in report.learned) / count
-    if all(item.first == item.corrected for item in report.learned):
-        verdict = f"as near as the first one, which earlier jobs had taught, with a mean error of {after:.0%}"
-    else:
-        nearer = "nearer" if after < before else "**no nearer**"
-        verdict = f"{nearer} than the first one, with a mean error of {after:.0%} instead of {before:.0%}"
+    nearer = "nearer" if after < before else "**no nearer**"
     head = (
-        f"Each trial was taken from a plan that knew what had been measured before it. Over {count} figures it was "
-        f"{verdict}. An error is |ln(predicted / measured)|.\n\n"
+        f"Each trial was taken from a plan that knew what had been measured before it. Over the "
+        f"{counted(count, 'figure')} that this changed it was {nearer} than the first one, with a mean error of "
+        f"{after:.0%} instead of {before:.0%}. An error is |ln(predicted / measured)|.\n\n"
     )
     header = ("candidate", "metric", "first plan", "corrected plan", "measured", "error before", "error after")
     return head + table(header, rows)

@@ -112,7 +112,7 @@ def compose(bench: Bench, found: Findings) -> Report:
 
 
 def learned(first: tuple[Candidate, ...], trials: tuple[Trial, ...]) -> Iterator[Learned]:
-    """What the first plan said of each trial that was loaded, beside what the plan said that it was taken from."""
+    """What the first plan said of each trial that was loaded, where the plan that it was taken from said otherwise."""
     said = {item.strategy: item for item in first}
     for trial in trials:
         before = said.get(trial.candidate.strategy)
@@ -120,7 +120,9 @@ def learned(first: tuple[Candidate, ...], trials: tuple[Trial, ...]) -> Iterator
             continue
         corrected = {pair.metric: pair.predicted for pair in trial.comparisons}
         for pair in compare_load(before, trial.load):
-            if pair.metric in corrected and min(pair.measured.value, pair.predicted.value) > 0:
+            if min(pair.measured.value, pair.predicted.value) <= 0:
+                continue
+            if corrected.get(pair.metric, pair.predicted).value != pair.predicted.value:
                 yield Learned(
                     strategy=trial.candidate.strategy.label,
                     metric=pair.metric,
@@ -208,7 +210,9 @@ def _expected(plan: Plan) -> tuple[str, ...]:
 def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, ...]:
     """Why each candidate that the plan would still try was not, and what was ruled out before."""
     tried = {trial.candidate.strategy for trial in trials}
-    why = f"{most} trials are the limit" if len(trials) >= most else "it does not promise enough more than the best"
+    why = "it does not promise enough more than the best"
+    if len(trials) >= most:
+        why = f"the limit is {counted(most, 'trial')}"
     rest = tuple(
         f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} requests/s and a loss of "
         f"{item.prediction.quality_loss.value:+.2%}; {why}"
