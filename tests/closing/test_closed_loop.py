@@ -6,6 +6,8 @@ import xml.etree.ElementTree as ET
 import orjson
 import pytest
 from closing.agent import Told, as_published, tell
+from closing.test_text import HOSTILE
+from markdown_it import MarkdownIt
 
 from executors.models import GGUF_MAGIC
 from handlers.markdown.report import report_markdown
@@ -134,6 +136,19 @@ def test_the_readable_report_leads_with_the_verdict(told: Told) -> None:
     heads = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert heads[0] == "What to do"
     assert {"Quality gate", "Predicted against measured", "Cost", "Undo", "Reproduce"} <= set(heads)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_change_nothing_of_the_page(report: Report, text: str) -> None:
+    """As the model's name, or in any sentence: the page has the same parts as with a harmless word."""
+
+    def parts(word: str) -> list[str]:
+        told = {"model": word, "sentence": word, "chosen": word, "undo": word, "baseline_note": word}
+        lists = dict.fromkeys(("actions", "not_tried", "conditions"), (word,))
+        page = report_markdown(report.model_copy(update={**told, **lists}))
+        return [token.type for token in MarkdownIt("gfm-like", {"linkify": False}).parse(page)]
+
+    assert parts(text) == parts("word")
 
 
 def test_a_job_keeps_to_its_directory(told: Told) -> None:
