@@ -36,6 +36,7 @@ class Attempts:
         except AgentError as error:
             if error.code not in SURVIVABLE:
                 raise
+            await self.bench.say(StepKind.VALIDATION, stage, f"given up: {error.detail}")
             return Trial(candidate=candidate, outcome=TrialOutcome.FAILED, sentence=error.detail)
 
     async def _attempt(self, candidate: Candidate, stage: Stage) -> Trial:

@@ -32,13 +32,13 @@ def workshop(llamacpp: Toolchain, shipped: Path, halves: Texts, tmp_path_factory
     return Workshop(cache=CACHE, model_roots=(shipped.parent,), memory=memory, effort=EFFORT)
 
 
-def asked(*engines: str) -> dict[str, object]:
-    """Among these engines, at any loss of quality that can be asked for."""
+def asked(*engines: str, loss: float = 1) -> dict[str, object]:
+    """Among these engines, by default at any loss of quality that can be asked for."""
     return {
         "cmd": "OPTIMIZE_INFERENCE",
         "model": "smollm2-135m-instruct",
         "targets": {"throughput": 0.01},
-        "constraints": {"hardware": "host", "max_quality_loss": 1, "engines": list(engines)},
+        "constraints": {"hardware": "host", "max_quality_loss": loss, "engines": list(engines)},
         "workload": {"input_tokens": 16, "output_tokens": 8, "concurrency": 2},
         "mode": "run",
     }
@@ -71,7 +71,7 @@ async def test_the_loop_outlives_the_death_of_an_engine(workshop: Workshop, tmp_
     """OpenVINO's server gets a SIGKILL in its load test: told as such, and llama.cpp is tried next."""
     updates = Killer()
     effort = replace(EFFORT, trials=2, requests=24)
-    told = await tell(asked("openvino", "llama.cpp"), tmp_path, replace(workshop, effort=effort), updates)
+    told = await tell(asked("openvino", "llama.cpp", loss=0.1), tmp_path, replace(workshop, effort=effort), updates)
     assert updates.killed is not None
     assert not psutil.pid_exists(updates.killed)
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
@@ -79,6 +79,7 @@ async def test_the_loop_outlives_the_death_of_an_engine(workshop: Workshop, tmp_
     assert (dead.candidate.strategy.engine, dead.outcome) == ("openvino", TrialOutcome.FAILED)
     assert "openvino was ended by signal 9" in dead.sentence
     assert "openvino was ended by signal 9" in (told.directory / "report.md").read_text()
+    assert any(update.detail.startswith("given up: openvino was ended by signal 9") for update in updates)
     assert following.candidate.strategy.engine == "llama.cpp"
     assert following.outcome is TrialOutcome.MET
     assert report.recommended in {None, 1}
