@@ -49,6 +49,7 @@ GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q4_0+imatrix", "Q4_0+mix", 
 GROUPS = ("gptqmodel-4bit-g32", "gptqmodel-8bit-g32", "openvino-int4-g32")
 BASES = ("safetensors",)
 CODE = ("executors/compress", "executors/measure", "executors/serve", "executors/workers", "executors/texts.py")
+CODE += ("benchmarks/method_serving.py", "planners/data/support.csv")
 """What a kept row depends on besides its toolchains and settings."""
 IMPORTANCE_TOKENS = 2048
 LONGEST_S = 1200
@@ -151,7 +152,7 @@ def key_of(name: str, halves: Texts, settings: Settings) -> str:
     for part in CODE:
         path = ROOT / part
         for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
-            if file.suffix in {".py", ".toml"}:
+            if file.suffix in {".py", ".toml", ".csv"}:
                 seen.update(file.read_bytes())
     return seen.hexdigest()
 
