@@ -18,6 +18,8 @@ from schemas.error import AgentError, ErrorCode
 
 GGUF = "gguf"
 GGUF_ENGINE = "llama.cpp"
+CONVERSION = "safetensors"
+"""The method that turns a GGUF file into a folder."""
 GROUP = "-g"
 SIZES = ("32", "64", "128")
 """Group sizes that may be asked for: `gptq-w4a16-g32`."""

@@ -24,7 +24,7 @@ COMMAND: dict[str, object] = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "SmolLM2-135M-Instruct",
     "targets": {"throughput": 0.1},
-    "constraints": {"max_quality_loss": 0.5, "hardware": "host"},
+    "constraints": {"max_quality_loss": 0.5, "hardware": "host", "engines": ["llama.cpp"]},
     "workload": {"input_tokens": 16, "output_tokens": 4},
 }
 
