@@ -72,8 +72,8 @@ async def test_an_engine_goes_round_the_whole_loop(name: str, workshop: Workshop
 async def test_the_loop_outlives_the_death_of_an_engine(workshop: Workshop, tmp_path: Path) -> None:
     """OpenVINO's server gets a SIGKILL in its load test: told as such, and llama.cpp is tried next."""
     updates = Killer()
-    effort = replace(EFFORT, trials=2, requests=24)
-    told = await tell(asked("openvino", "llama.cpp", loss=0.1), tmp_path, replace(workshop, effort=effort), updates)
+    effort = replace(EFFORT, trials=2, requests=24, judge_tokens=2000)
+    told = await tell(asked("openvino", "llama.cpp", loss=0.03), tmp_path, replace(workshop, effort=effort), updates)
     assert updates.killed is not None
     assert not psutil.pid_exists(updates.killed)
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
@@ -83,7 +83,7 @@ async def test_the_loop_outlives_the_death_of_an_engine(workshop: Workshop, tmp_
     assert "openvino was ended by signal 9" in (told.directory / "report.md").read_text()
     assert any(update.detail.startswith("given up: openvino was ended by signal 9") for update in updates)
     assert following.candidate.strategy.engine == "llama.cpp"
-    assert following.outcome is TrialOutcome.MET
+    assert following.outcome is not TrialOutcome.FAILED
     assert report.recommended in {None, 1}
 
 
