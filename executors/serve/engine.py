@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ POLL_S = 0.05
 AGAIN_S = 1.0
 LAST_WORDS_S = 10.0
 """The death of a process is noticed in milliseconds, on a very busy machine in seconds."""
+DECODE_S = 5.0
 READY_TIMEOUT_S = 120.0
 SIGNALLED = 128
 """The guard's exit status is this plus the signal's number where a signal ended the engine."""
@@ -166,6 +167,22 @@ async def tokens(endpoint: Endpoint, text: str) -> list[int]:
             return list(orjson.loads(await answer.read())["tokens"])
     except aiohttp.ClientError as error:
         raise AgentError(ErrorCode.ENGINE_FAILED, f"the engine does not answer /tokenize: {error}") from error
+
+
+async def text_of(url: str, model: str, ids: Sequence[int]) -> str:
+    """Token ids as text, by the engine that serves `model` at `url`.
+
+    Raises:
+        AgentError: `engine_failed` where it does not answer.
+    """
+    body = {"model": model, "tokens": list(ids)}
+    try:
+        timeout = aiohttp.ClientTimeout(total=DECODE_S)
+        async with aiohttp.ClientSession(raise_for_status=True, timeout=timeout) as session:
+            answer = orjson.loads(await (await session.post(url + "/detokenize", json=body)).read())
+            return str(answer.get("content", answer.get("prompt", "")))  # vLLM calls it prompt, all others content
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"the engine does not answer /detokenize: {error}") from error
 
 
 async def metrics(endpoint: Endpoint) -> str:
