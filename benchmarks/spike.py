@@ -27,7 +27,7 @@ from schemas.plan import Strategy
 from schemas.scaling import Load, ScalingDecision, ScalingRule, ScalingState
 
 STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=2, context=256)
-RULE = ScalingRule(slots=2, most=2, target=0.9, ready_s=3, up_cooldown_s=5, down_hold_s=15, trend_s=10)
+RULE = ScalingRule(most=2, target=0.9, ready_s=3, up_cooldown_s=5, down_hold_s=15)
 CALM_RPS, HIGH_RPS, SPIKE = 0.8, 0.5, 10
 BEFORE_S, DURING_S, AFTER_S = 20.0, 20.0, 40.0
 PROMPTS = [f"Chapter {number}. It was a calm day at sea, and the ships lay still" for number in range(200)]
@@ -47,9 +47,9 @@ class Trace:
         return decision
 
     async def show(self, load: Load, decision: ScalingDecision) -> None:
-        """One line a look: seconds, arrivals, waiting, open, replicas, why they change."""
+        """One line a look: seconds, waiting, open, replicas, why they change."""
         at = load.at_s - self.began
-        figures = f"{at:6.1f} s  {load.arrivals_rps:5.1f}/s  {load.queued:4d} waiting  {load.open_requests:2d} open"
+        figures = f"{at:6.1f} s  {load.queued:4d} waiting  {load.open_requests:2d} open"
         print(f"{figures}  {decision.replicas} replicas  {decision.why}")
 
 

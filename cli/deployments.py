@@ -53,7 +53,7 @@ async def autoscale(name: str, runs: Path, fewest: int, most: int) -> None:
     """
     site = _site(Home.under(runs.absolute() / FOLDER, name))
     now = site.known()
-    rule = ScalingRule(slots=now.stable.strategy.max_sequences, fewest=fewest, most=max(fewest, most))
+    rule = ScalingRule(fewest=fewest, most=max(fewest, most))
     state = ScalingState(replicas=len(now.stable.replicas))
 
     def follow(load: Load) -> ScalingDecision:

@@ -38,6 +38,8 @@ class Autoscale(Part):
     def _ordered(self) -> Self:
         if self.fewest > self.most:
             raise ValueError("fewest must not exceed most")
+        if self.budget_monthly is not None and self.fewest * (self.replica_monthly or 0) > self.budget_monthly:
+            raise ValueError(f"budget_monthly does not pay for {self.fewest}, the fewest")
         return self
 
 

@@ -34,37 +34,26 @@ class Autoscaler:
         Raises:
             AgentError: where a replica cannot be started.
         """
-        served_before, looked = await self._served(), time.monotonic()
         while True:
             await asyncio.sleep(self.look_s)
             try:
-                load, served_before = await self._look(served_before, time.monotonic() - looked)
+                load = await self._look()
             except AgentError as error:
                 if error.code is not ErrorCode.TOOL_FAILED:
                     raise
                 continue
-            looked = time.monotonic()
             decision = self.decide(load)
             await self.on_look(load, decision)
             now = self.site.known()
             if now.candidate is None and decision.replicas != len(now.stable.replicas):
                 await self.site.scale(decision.replicas)
 
-    async def _look(self, served_before: int, elapsed_s: float) -> tuple[Load, int]:
-        now = await self.site.gateway.backend(self.site.known().route.stable)
-        served = now.served
-        # A restarted gateway counts from zero.
-        arrivals = max(0, served - served_before) / elapsed_s if served >= served_before else served / elapsed_s
-        waiting = now.queued
-        return (
-            Load(
-                at_s=time.monotonic(),
-                queued=waiting,
-                open_requests=max(0, now.open_requests - waiting),
-                arrivals_rps=arrivals,
-            ),
-            served,
+    async def _look(self) -> Load:
+        known = self.site.known()
+        now = await self.site.gateway.backend(known.route.stable)
+        return Load(
+            at_s=time.monotonic(),
+            queued=now.queued,
+            open_requests=max(0, now.open_requests - now.queued),
+            slots=known.stable.strategy.max_sequences,
         )
-
-    async def _served(self) -> int:
-        return (await self.site.gateway.backend(self.site.known().route.stable)).served

@@ -31,7 +31,7 @@ class GatewaySettings(Record):
     """How long one may wait."""
     answer_s: PositiveFloat = 300.0
     """How long an engine may be silent."""
-    check_ms: PositiveInt = 500
+    check_ms: PositiveInt = 100
     body_bytes: PositiveInt = 8192
     """Of a sampled request's body that are kept."""
     prefix_bytes: NonNegativeInt = 0
@@ -80,9 +80,8 @@ frontend gateway
     http-request set-priority-class var(txn.class)
     http-request capture req.body id 0 if METH_POST {{ var(txn.dice),sub(txn.sampled) lt 0 }}
     acl for_green var(txn.draw),sub(txn.green) lt 0
-    # Where one release has nobody left to answer, the other does: both passed the gate.
-    use_backend green if for_green {{ nbsrv(green) gt 0 }}
-    use_backend green if {{ nbsrv(blue) eq 0 }} {{ nbsrv(green) gt 0 }}
+{ups}    # Where one release has nobody left to answer, the other does: both passed the gate.
+    use_backend green if green_up for_green or green_up !blue_up
     default_backend blue
     log-format '{log_format}'
 {backends}
@@ -97,8 +96,13 @@ backend {slot}
     {balance}
     option httpchk GET /health
     http-request deny deny_status 429 if {{ queue ge {queue_limit} }} !{{ var(txn.class) -m int lt 0 }}
-    # Slow to give a server up: requests then wait for the engine's restart, where with nobody up they would be refused.
-    default-server check inter {check_ms}ms fall 20 rise 1
+    # A killed engine is given up before it listens again: one that still loads its weights refuses what it is asked.
+    timeout check 5s
+    default-server check inter {check_ms}ms fall 2 rise 1
+"""
+WAITING = f"""\
+    # Where everybody is given up, requests wait here: nobody listens, so that they try for a server every second.
+    server waiting {NOWHERE} no-check backup
 """
 LOG_FORMAT = (
     '{"at_s":%Ts.%ms,"slot":"%b","server":"%s","status":%ST,"queue_ms":%Tw,"first_ms":%Tr,"total_ms":%Ta,"bytes":%B,'
@@ -119,6 +123,7 @@ def config(home: Home, deployment: Deployment, settings: GatewaySettings) -> str
         parts=PARTS,
         priority=_priority(home, settings),
         log_format=LOG_FORMAT,
+        ups="".join(_up(slot) for slot in Slot),
         backends="".join(_backend(slot, deployment, settings) for slot in Slot),
     )
 
@@ -164,9 +169,9 @@ def servers(release: Release | None, slot: Slot) -> list[tuple[str, str, int, bo
     """Each place of a backend: its name, its address, the requests it takes at once, whether it is in use."""
     used = {replica.name: replica for replica in release.replicas} if release else {}
     at_once = release.strategy.max_sequences if release else 1
-    names = [f"{slot}-{number}" for number in range(1, PLACES + 1)]
     return [
-        (name, f"127.0.0.1:{used[name].port}" if name in used else NOWHERE, at_once, name in used) for name in names
+        (name, f"127.0.0.1:{used[name].port}" if name in used else NOWHERE, at_once, name in used)
+        for name in _places(slot)
     ]
 
 
@@ -181,7 +186,16 @@ def _backend(slot: Slot, deployment: Deployment, settings: GatewaySettings) -> s
         f"    server {name} {address} maxconn {at_once}{'' if used else ' disabled'}\n"
         for name, address, at_once, used in servers(release, slot)
     ]
-    return head + "".join(lines)
+    return head + "".join(lines) + WAITING
+
+
+def _up(slot: Slot) -> str:
+    """Whether anybody of a release takes requests: lines of one condition are its alternatives."""
+    return "".join(f"    acl {slot}_up srv_is_up({slot}/{name})\n" for name in _places(slot))
+
+
+def _places(slot: Slot) -> list[str]:
+    return [f"{slot}-{number}" for number in range(1, PLACES + 1)]
 
 
 def _priority(home: Home, settings: GatewaySettings) -> str:

@@ -15,6 +15,7 @@ from cli.crowd import Crowd
 from cli.errand import Errand
 from executors.deploy.site import Site
 from executors.deploy.supervisor import Running, Supervisor
+from executors.serve.engine import until_healthy
 from executors.toolchain import Toolchain
 from handlers.deployment.desk import Desk
 from handlers.deployment.rollout import roll_out
@@ -87,6 +88,23 @@ async def test_a_killed_engine_costs_time_and_no_request(
     assert was.pid not in {program.pid for program in running.values()}
     assert crowd.failed == []
     assert len(crowd.went) > 20
+
+
+@pytest.mark.timeout(240)
+async def test_requests_that_meet_an_engine_on_its_way_back_wait_for_it(site: Site, shipped: Path) -> None:
+    """It listens before it has its weights and says 503 until then: asked all the time, none of these is passed on."""
+    await site.open("m", site.release(None, STRATEGY, shipped, shipped))
+    try:
+        async with Crowd(site.known().url, PROMPTS, rate=25.0, output_tokens=1).asking() as crowd:
+            for _ in range(3):
+                was = await kill(site, "blue-1")
+                await asyncio.sleep(0.2)
+                await until_healthy(site.known().stable.replicas[0].url, 60)
+                assert (await Supervisor(site.home).running())["blue-1"].pid != was.pid
+    finally:
+        await site.take_down()
+    assert crowd.failed == []
+    assert len(crowd.went) > 30
 
 
 @pytest.mark.timeout(240)
