@@ -1,7 +1,6 @@
 """Job records, leases, journals and outcomes in a NATS key-value bucket; a record's revision is the fence."""
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from typing import TypeVar, cast
 
 import nats.errors
 import structlog
+from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoStreamResponseError, ServiceUnavailableError
 from nats.js.kv import KeyValue
 
+from acp.consumers import forget
 from schemas.delegation import HandoffOutcome
 from schemas.error import AgentError, ErrorCode
 from schemas.job import JobRecord, PeerStatus
@@ -148,8 +149,7 @@ class Ledger:
                     record = JobRecord.model_validate_json(entry.value or b"")
                     yield Change(record, entry.revision or 0, cast("datetime", entry.created))
         finally:
-            with contextlib.suppress(nats.errors.Error):  # the connection may have ended before
-                await watcher.stop()  # type: ignore[no-untyped-call]
+            await _end(watcher)
 
     async def journaled(self, job: str, step: str, kind: str = STEP) -> bytes | None:
         """A step's result, None where it has not finished."""
@@ -199,7 +199,7 @@ class Ledger:
                     break
                 yield entry.value
         finally:
-            await watcher.stop()  # type: ignore[no-untyped-call]
+            await _end(watcher)
 
     async def _read(self, key: str) -> tuple[bytes, int] | None:
         try:
@@ -228,6 +228,12 @@ class Ledger:
             found = await self._read(key)
             return found[0] if found else value
         return value
+
+
+async def _end(watcher: KeyValue.KeyWatcher) -> None:
+    """End a watch; its own `stop` would leave its consumer behind for five minutes."""
+    js, subscription = watcher._js._js, watcher._sub  # noqa: SLF001 - it has no other way
+    await forget(js, cast("JetStreamContext.PushSubscription", subscription))
 
 
 def _key(*parts: str) -> str:

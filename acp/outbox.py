@@ -1,9 +1,9 @@
 """Messages that must not get lost, out: published to a stream until the broker has confirmed them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from hashlib import sha256
 
-from nats.js.api import PubAck
+from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
 from acp import headers
@@ -15,6 +15,8 @@ from schemas.job import JobRecord
 from schemas.status import StatusUpdate
 
 _DROPPED = ("nats-", "acp-reason", "acp-detail", "acp-deliveries", "acp-subject")
+_DIGITS = 10
+"""More updates than a job has."""
 
 
 class Outbox:
@@ -45,7 +47,7 @@ class Outbox:
             self._subjects.status(record.job),
             body,
             {
-                headers.MESSAGE_ID: f"{record.job}.{record.seq}",
+                headers.MESSAGE_ID: _update_id(record.job, record.seq),
                 headers.JOB: record.job,
                 headers.SEQ: str(record.seq),
                 headers.FROM: self._subjects.agent,
@@ -61,19 +63,7 @@ class Outbox:
 
     async def updates(self, job: str) -> list[bytes]:
         """The bodies of a job's updates so far, in order."""
-        stream, subject = self._subjects.stream("status"), self._subjects.status(job)
-        bodies: list[bytes] = []
-        seq = 1
-        while True:
-            try:
-                message = await patiently(
-                    lambda seq=seq: self._bus.js.get_msg(stream, seq=seq, subject=subject, next=True),  # type: ignore[misc]
-                    self._bus.settings.broker_patience_s,
-                )
-            except NotFoundError:
-                return bodies
-            bodies.append(message.data or b"")
-            seq = (message.seq or seq) + 1
+        return [message.data or b"" async for _, message in self._own(job)]
 
     async def dead_letter(
         self, subject: str, body: bytes, original: Mapping[str, str] | None, why: "DeadLetter"
@@ -99,7 +89,26 @@ class Outbox:
             )
         except NotFoundError:
             return 0
-        return int((message.headers or {}).get(headers.SEQ, "0"))
+        number = number_of(message.headers, job)
+        # a foreign message lies on top of them: an open broker lets anybody publish there
+        return max([own async for own, _ in self._own(job)], default=0) if number is None else number
+
+    async def _own(self, job: str) -> AsyncGenerator[tuple[int, RawStreamMsg]]:
+        """A job's updates with their numbers, in order; what others published there is left out."""
+        stream, subject = self._subjects.stream("status"), self._subjects.status(job)
+        seq = 1
+        while True:
+            try:
+                message = await patiently(
+                    lambda seq=seq: self._bus.js.get_msg(stream, seq=seq, subject=subject, next=True),  # type: ignore[misc]
+                    self._bus.settings.broker_patience_s,
+                )
+            except NotFoundError:
+                return
+            number = number_of(message.headers, job)
+            if number is not None:
+                yield number, message
+            seq = (message.seq or seq) + 1
 
 
 class DeadLetter:
@@ -109,6 +118,17 @@ class DeadLetter:
         self.reason = reason
         self.detail = detail
         self.deliveries = deliveries
+
+
+def number_of(head: Mapping[str, str] | None, job: str) -> int | None:
+    """The number of a job's update as it was published here; None for what carries no such number under its id."""
+    number = (head or {}).get(headers.SEQ, "")
+    plain = number.isascii() and number.isdigit() and len(number) < _DIGITS
+    return int(number) if plain and (head or {}).get(headers.MESSAGE_ID) == _update_id(job, int(number)) else None
+
+
+def _update_id(job: str, seq: int) -> str:
+    return f"{job}.{seq}"
 
 
 def encoded(update: StatusUpdate) -> bytes:

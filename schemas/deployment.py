@@ -11,6 +11,7 @@ from schemas.command import DEPLOYMENT_NAME
 from schemas.evidence import Estimate
 from schemas.measurement import GateDecision, GateVerdict, Percentiles
 from schemas.plan import Strategy
+from schemas.sampling import Sampling
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -195,6 +196,8 @@ class RolloutStep(Record):
     judgements: tuple[Judgement, ...]
     quality: GateDecision | None = None
     """The gate on live prompts, in the step in which it was held."""
+    sampling: Sampling | None = None
+    """The prompts that it was held on."""
     passed: bool
     sentence: str
 
@@ -246,6 +249,11 @@ class RolloutOutcome(Record):
     def quality(self) -> GateDecision | None:
         """The gate on live prompts, None where it was not held or not decided."""
         return next((step.quality for step in self.steps if step.quality), None)
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """The prompts that quality was judged with, None where none were sampled."""
+        return next((step.sampling for step in self.steps if step.sampling), None)
 
 
 Deployment.model_rebuild()

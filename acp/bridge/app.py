@@ -137,7 +137,7 @@ class Bridge:
         job = (await backend.jobs.summary(request.match_info["job"])).job
         last = request.headers.get("Last-Event-ID", "0")
         after = int(last) if last.isascii() and last.isdigit() and len(last) < 10 else 0  # noqa: PLR2004 - more updates than a job has
-        return await events.stream(request, backend.bus, job, after)
+        return await events.stream(request, backend, job, after)
 
     async def _report(self, request: web.Request) -> web.Response:
         backend, _ = self._agent()

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 
-import nats.errors
 import structlog
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from pydantic import ValidationError
 from yarl import URL
 
-from acp import headers
+from acp.consumers import forget
 from acp.ledger import Change
+from acp.outbox import number_of
 from acp.service import Backend, Service
 from acp.subjects import Subjects
 from schemas.board import Board, JobCard, TimedUpdate
@@ -229,8 +229,7 @@ class Feed:
                 if message.metadata.num_pending == 0:
                     self._told[1].set()
         finally:
-            with contextlib.suppress(nats.errors.Error):  # the connection may have ended before
-                await messages.unsubscribe()
+            await forget(js, messages)
 
     async def _feed_deployments(self) -> None:
         route = self._service.intake.routes.get(DEPLOYMENTS)
@@ -256,11 +255,14 @@ def _card(change: Change) -> JobCard:
 
 def _timed(message: Msg) -> TimedUpdate | None:
     """The update of a message; None where an open broker let somebody publish what is none."""
-    number = (message.headers or {}).get(headers.SEQ, "")
+    job = message.subject.rpartition(".")[2]
+    number = number_of(message.headers, job)
     try:
         update = StatusUpdate.model_validate_json(message.data)
-        job = message.subject.rpartition(".")[2]
-        return TimedUpdate(job=job, seq=int(number or 0), at=message.metadata.timestamp, update=update)
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
         log.warning("update_not_shown", subject=message.subject, error=str(error)[:200])
         return None
+    if number is None:
+        log.warning("update_not_shown", subject=message.subject, error="it was not published here")
+        return None
+    return TimedUpdate(job=job, seq=number, at=message.metadata.timestamp, update=update)

@@ -18,6 +18,8 @@ from schemas.error import AgentError, ErrorCode
 
 GGUF = "gguf"
 GGUF_ENGINE = "llama.cpp"
+CONVERSION = "safetensors"
+"""The method that turns a GGUF file into a folder."""
 GROUP = "-g"
 SIZES = ("32", "64", "128")
 """Group sizes that may be asked for: `gptq-w4a16-g32`."""
@@ -46,6 +48,8 @@ class Method(Record):
     """As the planner calls it (planners/data/formats.csv)."""
     engine: str
     """Loads the result here, writes the sample and is scored."""
+    served: tuple[str, ...] = ()
+    """Engines of `executors/serve` that serve the result too; benchmarks/methods.py runs them."""
     documented: tuple[str, ...] = ()
     """Engines whose documentation says that they load it; not run here."""
     calibrated: bool = False
@@ -59,9 +63,14 @@ class Method(Record):
     parameters: Parameters = Field(default_factory=Parameters)
 
     @property
+    def here(self) -> tuple[str, ...]:
+        """Engines that were seen to load the result on a machine without a GPU, the judging one first."""
+        return (self.engine, *self.served)
+
+    @property
     def engines(self) -> tuple[str, ...]:
-        """Every engine that loads the result, the one that was run here first."""
-        return (self.engine, *self.documented)
+        """Every engine that loads the result somewhere."""
+        return (*self.here, *self.documented)
 
 
 @cache

@@ -6,16 +6,21 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from pydantic import ValidationError
+import orjson
+from pydantic import NonNegativeInt, ValidationError
 
 from executors.files import digest, partial, write_whole
+from schemas.base import Record
 from schemas.command import DEPLOYMENT_NAME
 from schemas.deployment import Deployment
 from schemas.error import AgentError, ErrorCode
 
 SOCKET_LIMIT = 90
 """Bytes of a socket's path: Linux allows 107, and HAProxy binds under a longer name before it renames."""
+FORMAT = 1
+"""Of the record: it rises when an agent of before could no longer read what is written; 0 had no number."""
 PLAIN = re.compile(r"[\w./:@+=,~-]+")
 """What may stand in a path or an argument that goes into a configuration file: nothing there needs quoting."""
 
@@ -30,6 +35,13 @@ def plain(word: str) -> str:
         detail = f"{word!r} cannot stand in a configuration file; use paths of letters, digits and ./:@+=,~_- only"
         raise AgentError(ErrorCode.UNSUPPORTED, detail)
     return word
+
+
+class Kept(Record):
+    """A deployment's record as it lies on the disk."""
+
+    format: NonNegativeInt
+    deployment: Deployment
 
 
 @dataclass(frozen=True)
@@ -86,22 +98,22 @@ class Home:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def load(self) -> Deployment | None:
-        """The record, None where nothing was deployed under this name.
+        """The record, whichever version of this agent wrote it; None where nothing was deployed under this name.
 
         Raises:
             AgentError: `tool_failed` where it cannot be read.
         """
         try:
-            return Deployment.model_validate_json(self.record.read_bytes())
+            return _read(self.record.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             detail = f"{self.record} cannot be read: {error}; move the folder away to begin anew"
             raise AgentError(ErrorCode.TOOL_FAILED, detail) from error
 
     def save(self, deployment: Deployment) -> Deployment:
         """Write the record, whole or not at all."""
-        write_whole(self.record, deployment.model_dump_json(indent=1))
+        write_whole(self.record, Kept(format=FORMAT, deployment=deployment).model_dump_json(indent=1))
         return deployment
 
     def adopt(self, weights: Path) -> PurePosixPath:
@@ -123,6 +135,29 @@ class Home:
         for file in (self.path / "weights").iterdir():
             if file.name not in names:
                 file.unlink()
+
+
+def _read(text: bytes) -> Deployment:
+    """The deployment that a record holds; fields of other versions are left out, and a history in other words is too.
+
+    Raises:
+        ValueError: for a format that is to come, and for what is no record.
+    """
+    found = orjson.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("it holds no record")  # noqa: TRY004 - of a file's content
+    kept: dict[str, Any] = found if "format" in found else {"format": 0, "deployment": found}
+    form = kept["format"]
+    if not isinstance(form, int) or form > FORMAT:
+        raise ValueError(f"it has format {form}, and this agent reads {FORMAT} at the most: use the one that wrote it")
+    try:
+        return Kept.model_validate(kept, extra="ignore").deployment
+    except ValidationError as error:
+        if any(problem["loc"][:2] != ("deployment", "last") for problem in error.errors()):
+            raise
+        return Kept.model_validate(
+            kept | {"deployment": kept["deployment"] | {"last": None}}, extra="ignore"
+        ).deployment
 
 
 def homes(root: Path) -> list[Home]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from schemas.plan import Strategy
 
 POLL_S = 0.05
 AGAIN_S = 1.0
+LAST_WORDS_S = 10.0
+"""The death of a process is noticed in milliseconds, on a very busy machine in seconds."""
+DECODE_S = 5.0
 READY_TIMEOUT_S = 120.0
 SIGNALLED = 128
 """The guard's exit status is this plus the signal's number where a signal ended the engine."""
@@ -86,6 +89,8 @@ class Engine:
     """That kind, for a person."""
     render: Callable[[Strategy, Path, str], Launch]
     """Strategy, weights and cache type in, the worker's request out."""
+    judged_as_served: bool = False
+    """Whether the gate hears the server itself, because nothing else computes as it does."""
     ready_timeout_s: float = READY_TIMEOUT_S
 
     @property
@@ -143,6 +148,7 @@ class Engine:
             async with watched(child, self.name):
                 await until_healthy(url, wait_s)
                 yield Endpoint(url, launch.alias, child.process.pid, time.monotonic() - started)
+                await outlived(url, self.name)
         finally:
             await child.end()
 
@@ -161,6 +167,22 @@ async def tokens(endpoint: Endpoint, text: str) -> list[int]:
             return list(orjson.loads(await answer.read())["tokens"])
     except aiohttp.ClientError as error:
         raise AgentError(ErrorCode.ENGINE_FAILED, f"the engine does not answer /tokenize: {error}") from error
+
+
+async def text_of(url: str, model: str, ids: Sequence[int]) -> str:
+    """Token ids as text, by the engine that serves `model` at `url`.
+
+    Raises:
+        AgentError: `engine_failed` where it does not answer.
+    """
+    body = {"model": model, "tokens": list(ids)}
+    try:
+        timeout = aiohttp.ClientTimeout(total=DECODE_S)
+        async with aiohttp.ClientSession(raise_for_status=True, timeout=timeout) as session:
+            answer = orjson.loads(await (await session.post(url + "/detokenize", json=body)).read())
+            return str(answer.get("content", answer.get("prompt", "")))  # vLLM calls it prompt, all others content
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"the engine does not answer /detokenize: {error}") from error
 
 
 async def metrics(endpoint: Endpoint) -> str:
@@ -245,6 +267,22 @@ async def until_healthy(url: str, timeout_s: float) -> None:
         ErrorCode.ENGINE_FAILED,
         f"the engine was not ready within {timeout_s:.0f} s; use a smaller model or wait longer",
     )
+
+
+async def outlived(url: str, engine: str) -> None:
+    """Make sure that the engine lived to the end: a body may end before the death that spoilt it is noticed.
+
+    Raises:
+        AgentError: `engine_failed` where nothing listens any more and nobody who watches the engine says why in time.
+    """
+    with contextlib.suppress(TimeoutError):  # too busy to answer, but there
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LAST_WORDS_S)) as session:
+            try:
+                async with session.get(url + "/health"):
+                    return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(LAST_WORDS_S)
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"{engine} does not listen any more")
 
 
 async def _address(child: Child, engine: str, timeout_s: float) -> str:

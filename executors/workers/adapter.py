@@ -96,6 +96,21 @@ class Service:
         """The tokens of `text`, special ones not added."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def detokenize(self, ids: object) -> str:
+        """The text of `ids`.
+
+        Raises:
+            Refused: for what are no ids of the model.
+        """
+        self._check(ids)
+        return str(self._tokenizer.decode(ids))
+
+    def _check(self, ids: object) -> None:
+        if not isinstance(ids, list) or not ids or not all(type(one) is int for one in ids):
+            raise Refused("prompt: a text or a list of token ids is wanted")
+        if not all(0 <= one < self._tokenizer.get_vocab_size() for one in ids):
+            raise Refused("prompt: there is a token id that the model does not have")
+
     def begin(self, body: dict[str, object]) -> Turn:
         """A turn in the engine's inbox.
 
@@ -104,10 +119,7 @@ class Service:
         """
         prompt = body.get("prompt")
         ids = self.tokenize(prompt) if isinstance(prompt, str) else prompt
-        if not isinstance(ids, list) or not ids or not all(type(one) is int for one in ids):
-            raise Refused("prompt: a text or a list of token ids is wanted")
-        if not all(0 <= one < self._tokenizer.get_vocab_size() for one in ids):
-            raise Refused("prompt: there is a token id that the model does not have")
+        self._check(ids)
         count = body.get("max_tokens", USUAL_TOKENS)
         if type(count) is not int or not 1 <= count <= self._context - len(ids):
             raise Refused(f"max_tokens: prompt and answer may have {self._context} tokens together")
@@ -155,11 +167,13 @@ class Door(BaseHTTPRequestHandler):
             self._error(HTTPStatus.NOT_FOUND, "there is no such page")
 
     def do_POST(self) -> None:
-        """`/v1/completions` and `/tokenize`."""
+        """`/v1/completions`, `/tokenize` and `/detokenize`."""
         try:
             body = self._body()
             if self.path == "/tokenize":
                 self._json({"tokens": self._service.tokenize(str(body.get("content", "")))})
+            elif self.path == "/detokenize":
+                self._json({"content": self._service.detokenize(body.get("tokens"))})
             elif self.path == "/v1/completions":
                 self._complete(body)
             else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from executors.deploy import haproxy, verdict
 from executors.deploy.requests import RequestLog, service
+from executors.process import GRACE_S
 from handlers.deployment.desk import Desk
 from handlers.deployment.quality import LiveQuality
 from schemas.deployment import Deployment, JudgedMetric, Judgement, RequestSeen, RolloutStep, Route
@@ -48,7 +49,7 @@ class Hold:
                 rows = log.new()
                 self._rows += [row for row in rows if row.at_s >= began]
                 if self.quality:
-                    self.quality.prompts.take(rows)
+                    await self.quality.prompts.take(rows)
                 try:
                     await self._keep_route()
                     heard = time.monotonic()
@@ -65,9 +66,9 @@ class Hold:
                     await self._say()
                 await asyncio.sleep(LOOK_S)
         finally:
-            if judging:
+            while judging and not judging.done():  # before Python 3.12 asyncio.wait_for may swallow a cancellation
                 judging.cancel()
-                await asyncio.gather(judging, return_exceptions=True)
+                await asyncio.wait({judging}, timeout=2 * GRACE_S)
 
     async def _keep_route(self) -> None:
         """Give the share again to a gateway that lost it in a restart."""
@@ -124,7 +125,7 @@ class Hold:
         if seen < wanted:
             return f"{seen} of {wanted} requests seen"
         if self.quality and not any(item.metric is JudgedMetric.QUALITY for item in judgements):
-            return f"quality is not judged yet, with {self.quality.prompts.count} live prompts"
+            return f"quality is not judged yet, with {self.quality.prompts.sampling.sentence}"
         compared = [item for item in judgements if item.metric is JudgedMetric.EFFECT]
         if self.desk.spec.compare and not (compared and compared[0].verdict is GateVerdict.PASSED):
             return compared[0].sentence if compared else "too few requests to compare"
@@ -139,6 +140,7 @@ class Hold:
             new=service(self._new, candidate.label),
             judgements=judgements,
             quality=self.quality.decision if self.quality else None,
+            sampling=self.quality.prompts.sampling if self.quality else None,
             passed=ended[0],
             sentence=ended[1],
         )

@@ -4,12 +4,14 @@ import asyncio
 import shutil
 from dataclasses import dataclass, replace
 
-from executors.deploy.prompts import LivePrompts
+from executors.deploy.prompts import Decode, LivePrompts
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
+from executors.serve.engine import text_of
 from executors.worker import Workbench
 from handlers.deployment.desk import Desk
 from schemas.deployment import JudgedMetric, Judgement, Release
+from schemas.error import AgentError
 from schemas.evidence import Estimate, Evidence
 from schemas.measurement import GateDecision
 
@@ -54,6 +56,19 @@ class LiveQuality:
             )
         finally:
             await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
+
+
+def decoder(release: Release) -> Decode:
+    """How token ids become text: an engine of this release is asked."""
+    replica = release.replicas[0]
+
+    async def decode(ids: tuple[int, ...]) -> str:
+        try:
+            return await text_of(replica.url, release.weights.name, ids)
+        except AgentError:  # the prompt is counted as left out
+            return ""
+
+    return decode
 
 
 def _judgement(decision: GateDecision) -> Judgement:

@@ -17,7 +17,7 @@ from executors.deploy.site import Left
 from handlers.deployment.desk import Desk
 from handlers.deployment.hold import TAKE_BACK, Hold
 from handlers.deployment.limits import latency_limit
-from handlers.deployment.quality import LiveQuality
+from handlers.deployment.quality import LiveQuality, decoder
 from handlers.deployment.shadow import shadow
 from schemas.base import Record
 from schemas.deployment import (
@@ -145,7 +145,8 @@ async def _held(desk: Desk, begun: Begun, now: Deployment) -> Course:
     course = Course(limit=limit, shadow=seen)
     if seen and seen.failed > spec.max_errors * seen.requests:
         return course.model_copy(update={"trouble": f"{seen.failed} of {seen.requests} shadow requests failed"})
-    quality = LiveQuality(desk, begun.release, LivePrompts(spec.quality_tokens)) if spec.judge_quality else None
+    prompts = LivePrompts(spec.quality_tokens, decoder(now.stable))
+    quality = LiveQuality(desk, begun.release, prompts) if spec.judge_quality else None
     shares = (spec.compare.share,) if spec.compare else spec.steps
     for number, share in enumerate(shares):
         progress = 0.8 + 0.18 * number / len(shares)

@@ -27,6 +27,8 @@ def _parts(outcome: RolloutOutcome) -> Iterator[str]:
         yield "## Judgements\n\n" + table(("share", "metric", "verdict", "measured"), rows)
     if outcome.quality:
         yield "## Quality on live prompts\n\n" + gates([(outcome.new, outcome.quality)])
+    if outcome.sampling:
+        yield f"Judged with {escape(outcome.sampling.sentence, 300)}."
 
 
 def _figures(outcome: RolloutOutcome) -> str:

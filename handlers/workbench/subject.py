@@ -11,7 +11,7 @@ from handlers.services import Services
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.engines import engine_loading, engine_named, form_for, strategy_for
 from handlers.workbench.folders import folder_of, required
-from handlers.workbench.forms import weights_for
+from handlers.workbench.forms import build
 from handlers.workbench.prepare import find, find_any
 from handlers.workbench.weights import Base
 from schemas.command import ModelCommand
@@ -37,8 +37,7 @@ class Subject:
         """The weights, made in the job's directory where they are not there yet."""
         if self.made:
             return self.made
-        base, smaller = await weights_for(bench, Base(self.source, ""), self.how, stage)
-        return smaller.weights.path if smaller else base.path
+        return (await build(bench, Base(self.source, ""), self.how, stage)).weights.path
 
 
 def subject_of(command: BenchmarkInference, services: Services) -> Subject:
@@ -54,8 +53,8 @@ def subject_of(command: BenchmarkInference, services: Services) -> Subject:
     if folder and command.job:
         how = method(manifest(folder.path).method)
         chosen = named or engine_loading(how, workshop)
-        if chosen.loads not in how.engines:
-            detail = f"{chosen.name} does not load what {how.name} makes; these do: {', '.join(how.engines)}"
+        if chosen.loads not in how.here:
+            detail = f"{chosen.name} does not load what {how.name} makes here; these do: {', '.join(how.here)}"
             raise AgentError(ErrorCode.UNSUPPORTED, detail)
         return Subject(_model_of(command.job, services), chosen, how, folder.path)
     source = find(command.model, services, command.job)

@@ -18,7 +18,7 @@ from executors.deploy.engines import free_ports
 from executors.deploy.gateway import Gateway
 from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
-from executors.deploy.prompts import prompt_of
+from executors.deploy.prompts import Asked, prompt_of
 from executors.deploy.requests import RequestLog
 from executors.deploy.supervisor import Supervisor
 from schemas.deployment import Deployment, DeploymentState, Route, Slot
@@ -139,7 +139,7 @@ async def test_prompts_are_kept_only_while_they_are_sampled(runs: Path) -> None:
         await ask(session, url, **{"Acp-From": "peer"})
         await asyncio.sleep(0.5)
         rows = log.new()
-    assert [(prompt_of(row.prompt), row.sender) for row in rows] == [("", ""), ('hé "q"', "peer")]
+    assert [(prompt_of(row.prompt), row.sender) for row in rows] == [(None, ""), (Asked('hé "q"'), "peer")]
 
 
 async def test_haproxy_accepts_prefix_affinity(runs: Path) -> None:

@@ -14,7 +14,7 @@ from executors.compress.compress import compress
 from executors.measure.builtin import BuiltIn
 from executors.measure.client import Client, connected
 from executors.measure.load import run_level
-from executors.serve.engine import Endpoint, Engine, metrics, tokens
+from executors.serve.engine import Endpoint, Engine, metrics, text_of, tokens
 from executors.serve.llamacpp import ENGINE as LLAMA_CPP
 from executors.serve.registry import engine
 from executors.texts import Texts
@@ -74,6 +74,7 @@ async def test_an_engine_serves_as_llama_cpp_does(
         expected = await tokens(endpoint, TEXT)
     async with chosen.serve(strategy(name), made[name], python=python(chosen), log=tmp_path / "log") as endpoint:
         ids = await tokens(endpoint, TEXT)
+        read = await text_of(endpoint.url, endpoint.model, ids)
         async with connected(120) as session:
             generator = BuiltIn(Client(session, endpoint, [ids[at : at + 16] for at in range(8)], 6))
             levels = [
@@ -84,7 +85,7 @@ async def test_an_engine_serves_as_llama_cpp_does(
                 )
             ]
         said = await metrics(endpoint)
-    assert ids == expected
+    assert (ids, read) == (expected, TEXT)
     assert [(level.completed, level.errors) for level in levels] == [(2, 0), (8, 0)]
     for level in levels:
         assert level.ttft is not None

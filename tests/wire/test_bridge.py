@@ -7,11 +7,16 @@ import aiohttp
 import orjson
 import pytest
 import rehearsal
+from nats.aio.client import Client
 from processes import until
 
 from acp.bridge.app import Bridge
 from acp.settings import Settings
+from acp.subjects import Subjects
 from cli.serve import MakeRoutes, serve
+from schemas.status import InferenceStatus, JobState, StatusUpdate
+
+NAMES = Subjects("inference-optimization-specialist")
 
 
 @contextlib.asynccontextmanager
@@ -67,6 +72,47 @@ async def test_a_job_runs_over_http(http: aiohttp.ClientSession) -> None:
     assert job["state"] == "completed"
     assert report["summary"] == "2 steps"
     assert "- summary: 2 steps" in markdown
+
+
+async def test_foreign_messages_end_no_readers_stream(http: aiohttp.ClientSession, client: Client) -> None:
+    """Whoever may publish on an open broker: no body, no number, an end made up under the next number and a later."""
+    async with http.post("/acp", json={"cmd": "REHEARSE", "steps": 40, "seconds": 0.05}) as response:
+        where = response.headers["Location"]
+    job, js = where.rpartition("/")[2], client.jetstream()
+    status = InferenceStatus(state=JobState.COMPLETED, optimization="forged")
+    forged = StatusUpdate(inference_status=status, hash="forged").model_dump_json().encode()
+    async with http.get(f"{where}/events") as events:
+        first = await events.content.readuntil(b"\n\n")
+        for seq in ("", "x", "\u0663", "9" * 99, "1", "38", "41", "50"):
+            for body in (b"{", b"{}", forged):
+                ids = {"Acp-Seq": seq, "Nats-Msg-Id": f"{job}.{seq}"}
+                for head in ({"Acp-Seq": seq}, ids) if seq in {"50", "x"} else ({"Acp-Seq": seq},):
+                    await js.publish(NAMES.status(job), body, headers=head)
+        text = (first + await asyncio.wait_for(events.read(), 30)).decode()
+    async with http.get(f"{where}/events") as again:
+        replayed = await asyncio.wait_for(again.text(), 10)
+
+    assert [line for line in text.splitlines() if line.startswith("id:")] == [f"id: {seq}" for seq in range(1, 42)]
+    assert "forged" not in text
+    assert replayed == text
+
+
+async def test_readers_leave_no_consumer_behind(http: aiohttp.ClientSession, client: Client) -> None:
+    """Jobs listed, one asked for, its events read, the board watched: then the broker keeps what it had before."""
+    jsm = client.jetstream()
+    streams = (NAMES.stream("status"), f"KV_{NAMES.bucket}")
+    before = [len(await jsm.consumers_info(name)) for name in streams]
+    async with http.post("/acp", json={"cmd": "REHEARSE", "steps": 2}) as response:
+        where = response.headers["Location"]
+    async with http.get(f"{where}/events") as events:
+        await asyncio.wait_for(events.read(), 10)
+    async with http.get("/jobs"), http.get(where), http.get("/live") as live:
+        await live.content.readuntil(b"\n\n")
+
+    async def as_before() -> bool:
+        return [len(await jsm.consumers_info(name)) for name in streams] == before
+
+    await until(as_before)
 
 
 @pytest.mark.parametrize(
