@@ -8,6 +8,7 @@ from cli.places import workshop
 from executors import toolchain
 from executors.deploy.autoscale import Autoscaler
 from executors.deploy.engines import Engines
+from executors.deploy.gateway import kept_settings
 from executors.deploy.home import Home, homes
 from executors.deploy.site import Site
 from handlers.deployment.desk import FOLDER
@@ -39,8 +40,7 @@ async def take_down(name: str, runs: Path) -> None:
     Raises:
         AgentError: `not_found`.
     """
-    site = _site(Home.under(runs.absolute() / FOLDER, name))
-    site.known()
+    site = site_at(name, runs)
     await site.take_down()
     typer.echo(f"{name} is down; its folder is {site.home.path}")
 
@@ -51,7 +51,7 @@ async def autoscale(name: str, runs: Path, fewest: int, most: int) -> None:
     Raises:
         AgentError: `not_found`, `engine_failed`.
     """
-    site = _site(Home.under(runs.absolute() / FOLDER, name))
+    site = site_at(name, runs)
     now = site.known()
     rule = ScalingRule(slots=now.stable.strategy.max_sequences, fewest=fewest, most=max(fewest, most))
     state = ScalingState(replicas=len(now.stable.replicas))
@@ -69,7 +69,18 @@ async def autoscale(name: str, runs: Path, fewest: int, most: int) -> None:
     await Autoscaler(site, follow, tell).run()
 
 
+def site_at(name: str, runs: Path) -> Site:
+    """The site of the deployment `name` under `runs`, with something in it.
+
+    Raises:
+        AgentError: `not_found`.
+    """
+    site = _site(Home.under(runs.absolute() / FOLDER, name))
+    site.known()
+    return site
+
+
 def _site(home: Home) -> Site:
     place = workshop()
     python = toolchain.find("llamacpp", place.cache).python
-    return Site(home, Engines(home, python, place.limits), place.gateway)
+    return Site(home, Engines(home, python, place.limits), kept_settings(home) or place.gateway)

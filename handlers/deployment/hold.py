@@ -9,9 +9,10 @@ from executors.deploy import haproxy, verdict
 from executors.deploy.requests import RequestLog, service
 from handlers.deployment.desk import Desk
 from handlers.deployment.quality import LiveQuality
-from schemas.deployment import Deployment, JudgedMetric, Judgement, RequestSeen, RolloutStep, Route
+from schemas.deployment import Deployment, JudgedMetric, Judgement, RolloutStep, Route
 from schemas.error import AgentError
 from schemas.measurement import GateVerdict
+from schemas.traffic import RequestSeen
 
 LOOK_S = 0.25
 SPEAK_S = 10.0
