@@ -61,9 +61,12 @@ toolchains: install
 
 # The heavy toolchains' own tests, then every method on the real model with small settings, two beside each other.
 # `make test-toolchains METHODS="gptq-w4a16 Q4_0"` runs only those; rows of unchanged code, pins and settings are kept.
+# No row is begun after MINUTES; TURN says with which a run begins, so that runs of few minutes make each in turns.
+MINUTES ?= inf
+TURN ?= 0
 test-toolchains: toolchains
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/toolchains --numprocesses 2 --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/methods.py --quick --jobs 2 $(METHODS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods --quick --jobs 2 --minutes $(MINUTES) --turn $(TURN) $(METHODS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

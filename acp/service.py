@@ -23,6 +23,7 @@ from acp.resender import Resender
 from acp.routes import Routes
 from acp.selfcheck import check_permissions
 from acp.subjects import Subjects
+from acp.supervise import ended
 from acp.worker import Worker
 from schemas.error import AgentError, ErrorCode
 
@@ -95,9 +96,7 @@ class Service:
             await self._drain(stop, loops)
         finally:
             self.ready.clear()
-            for task in (*loops, *ends):
-                task.cancel()
-            await asyncio.gather(*loops, *ends, return_exceptions=True)
+            await ended(*loops, *ends)
         for loop in loops:
             if not loop.cancelled():
                 loop.result()
@@ -111,7 +110,5 @@ class Service:
         self.worker.draining.set()
         await self.door.close()
         _, late = await asyncio.wait([*loops, *self.door.answering], timeout=self._settings.drain_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await ended(*late)
         log.info("drained", cut_short=len(late))

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
@@ -18,6 +19,8 @@ from schemas.job import Outcome
 log = structlog.get_logger()
 LONGEST_BEAT_S = 1.0
 BEATS_PER_WAIT = 4
+AGAIN_S = 10.0
+"""Longer than it takes to end a child process, which a second cancellation would cut short."""
 
 
 class Drained(Exception):  # noqa: N818 - a reason, not an error
@@ -56,9 +59,7 @@ class Supervisor:
                 raise AgentError(ErrorCode.TIMEOUT, f"the job ran longer than {wall_s:g} s; raise job_wall_s") from None
             raise
         finally:
-            draining.cancel()
-            work.cancel()
-            await asyncio.wait({work})
+            await ended(draining, work)
 
     async def _until_done(self, work: "asyncio.Task[Outcome]", draining: "asyncio.Task[bool]") -> Outcome:
         beat_s = min(self.settings.ack_wait_s / BEATS_PER_WAIT, LONGEST_BEAT_S)
@@ -88,6 +89,19 @@ class Supervisor:
             return
         if record.cancel:
             raise AgentError(ErrorCode.CANCELLED, "cancelled on request")
+
+
+async def ended(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel all of them until they have ended.
+
+    Once may not be enough: before Python 3.12 asyncio.wait_for, with which NATS' client waits for replies, swallows a
+    cancellation that comes together with the reply.
+    """
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def directory_bytes(directory: Path) -> int:

@@ -1,60 +1,59 @@
 """Runs methods of `executors/compress` on the real model and prints a table: seconds, size, losses, verdict, words.
 
-Usage: methods.py [--quick] [--jobs N] [--write] [NAME ...]. Each method makes its artifact, its engine loads it and
-writes a few words, and the quality gate judges it against the float16 form that the shipped weights were dequantised
-to; each row says with which settings. `--quick` is what CI runs: short calibration, few steps, an early gate.
+Usage: python -m benchmarks.methods [--quick] [--jobs N] [--minutes N] [--turn N] [--write] [NAME ...]. Each method
+makes its artifact, the quality gate judges it against the float16 form that the shipped weights were dequantised to,
+and engines serve it (`method_serving.py`). `--quick` is what CI runs: short calibration, few steps, an early gate.
 `--jobs` run beside each other, one engine thread each. A row is kept and used again only while code, pins, texts and
-settings are the same; it is made again when it is named. `--write` puts rows into docs/methods.md, each with its date.
-The exit status is 1 where a method failed, wrote no words, or the gate judged one of `MUST` otherwise.
+settings are the same; it is made again when it is named. After `--minutes` none is begun any more: the clear cases come
+first, then those that are due from the row that `--turn` counts to, so that in turns each is made. `--write` puts rows
+into docs/methods.md, each with its date. The exit status is 1 where a method failed or a row has something against it.
 """
 
 import argparse
 import asyncio
 import datetime as dt
 import hashlib
+import math
 import os
-import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from benchmarks.method_row import HEAD, MUST, Row, write
+from benchmarks.method_serving import Stand, read_blocks
 from executors import texts, toolchain
 from executors.compress.compress import Effort, compress
 from executors.compress.gguf import MIXED, PROMPT, compute_importance, quantize, recipe
 from executors.compress.methods import Form, Method, method, methods
+from executors.host import probe
 from executors.measure.gate import GateRule
 from executors.measure.score import judge
+from executors.measure.tasks import answering
+from executors.serve.registry import ENGINES
 from executors.texts import Texts
 from executors.worker import Workbench
+from planners.catalog import accelerator_from_host
 from schemas.artifact import Artifact
-from schemas.base import Record
 from schemas.error import AgentError
-from schemas.measurement import GateDecision, GateVerdict
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "methods.md"
 MARK, QUICK_MARK = "<!-- table -->", "<!-- quick table -->"
 CACHE = Path(os.environ.get("INFERWRIGHT_CACHE", "~/.cache/inferwright")).expanduser()
 WORK = CACHE / "methods"
 GGUF = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q4_0+imatrix", "Q4_0+mix", "Q3_K_M", "Q2_K", "IQ4_NL")
 GROUPS = ("gptqmodel-4bit-g32", "gptqmodel-8bit-g32", "openvino-int4-g32")
 BASES = ("safetensors",)
-CODE = ("executors/compress", "executors/measure", "executors/workers", "executors/texts.py")
-"""What a kept row depends on besides its toolchain and settings."""
+CODE = ("executors/compress", "executors/measure", "executors/serve", "executors/workers", "executors/texts.py")
+CODE += ("benchmarks/method_serving.py", "planners/data/support.csv")
+"""What a kept row depends on besides its toolchains and settings."""
 IMPORTANCE_TOKENS = 2048
-FEW_WORDS = 3
-MUST = {
-    "Q8_0": GateVerdict.PASSED,
-    "gptqmodel-8bit-g32": GateVerdict.PASSED,
-    "Q2_K": GateVerdict.FAILED,
-    "sparse-2-4": GateVerdict.FAILED,
-}
-"""What a gate of 2 % has to say of methods that are clear cases."""
+LONGEST_S = 1200
+"""A row that takes longer has failed."""
 
 
 class Settings(NamedTuple):
@@ -72,43 +71,6 @@ FULL = Settings(Effort(samples=16, tokens=256, steps=60), GateRule(limit=0.02, m
 QUICK = Settings(Effort(samples=8, tokens=128, steps=12), GateRule(limit=0.02, max_tokens=1536))
 SLOW = {"awq-w4a16": 3, "autoround-w4a16": 4}
 """Steps of a quick run of methods whose every step costs many seconds."""
-
-
-class Row(Record):
-    """One method's line: what its artifact and the gate said, when, and with which settings."""
-
-    name: str
-    key: str
-    date: str
-    settings: str
-    artifact: Artifact
-    decision: GateDecision
-    judged_s: float
-
-    def __str__(self) -> str:
-        made, quality = self.artifact, self.decision.quality
-        cells = (
-            f"`{self.name}`",
-            f"{made.seconds:.0f}",
-            f"{made.output.bytes / 1e6:.0f}",
-            f"{made.peak_bytes / 1e6:,.0f}" if made.peak_bytes else "-",
-            f"{quality.perplexity / quality.baseline_perplexity - 1:+.1%}",
-            f"{quality.loss_low:+.1%} to {quality.loss_high:+.1%}",
-            f"{quality.kl:.4f}",
-            f"{quality.top1:.3f}",
-            f"{quality.tokens:,}",
-            self.decision.verdict.value,
-            made.engine or "llama.cpp",
-            " ".join(made.sample.split())[:60].replace("|", "/"),
-            self.settings,
-            self.date,
-        )
-        return "| " + " | ".join(cells) + " |"
-
-
-COLUMNS = ("method", "tool s", "MB", "peak MB", "perplexity", "95 % interval", "KL", "top-1", "tokens", "at 2 %")
-COLUMNS += ("engine", "its words", "settings", "date")
-HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def bench_of(name: str, log: str) -> Workbench:
@@ -148,8 +110,8 @@ async def make(name: str, target: Path, halves: Texts, effort: Effort, bench: Wo
     )
 
 
-async def run(name: str, halves: Texts, settings: Settings) -> Row:
-    """Make, load, judge; what was made is deleted again."""
+async def run(name: str, halves: Texts, settings: Settings, stand: Stand) -> Row:
+    """Make, load, judge, serve; what was made is deleted again."""
     chosen = chosen_of(name)
     whole = chosen.output is Form.GGUF
     target = WORK / (f"{name}.gguf" if whole else name)
@@ -165,6 +127,8 @@ async def run(name: str, halves: Texts, settings: Settings) -> Row:
         bench=bench,
         engine=chosen.engine,
     )
+    judged_s = time.monotonic() - start
+    served = await stand.serve(chosen, target, read_blocks(bench), WORK / f"{name}.serve.log")
     shutil.rmtree(target) if target.is_dir() else target.unlink()
     return Row(
         name=name,
@@ -173,48 +137,39 @@ async def run(name: str, halves: Texts, settings: Settings) -> Row:
         settings=str(settings),
         artifact=made,
         decision=decision,
-        judged_s=time.monotonic() - start,
+        judged_s=judged_s,
+        own=await stand.hear(made.sample),
+        served=served,
     )
 
 
 def key_of(name: str, halves: Texts, settings: Settings) -> str:
     """What a row depends on, as one digest."""
     seen = hashlib.sha256(repr((name, settings, halves.calibration.sha256, halves.evaluation.sha256)).encode())
-    made = toolchain.find(chosen_of(name).toolchain, CACHE).stamp
-    seen.update(repr((made and made.digest, PROMPT, IMPORTANCE_TOKENS)).encode())
+    for tools in (chosen_of(name).toolchain, *(engine.toolchain for engine in ENGINES.values())):
+        made = toolchain.find(tools, CACHE).stamp
+        seen.update(repr((made and made.digest, PROMPT, IMPORTANCE_TOKENS)).encode())
     for part in CODE:
         path = ROOT / part
         for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
-            if file.suffix in {".py", ".toml"}:
+            if file.suffix in {".py", ".toml", ".csv"}:
                 seen.update(file.read_bytes())
     return seen.hexdigest()
 
 
 def kept(name: str, key: str) -> Row | None:
-    """The row of an earlier run, where nothing that it depends on has changed."""
+    """The row of an earlier run, where nothing that it depends on has changed and nothing was wrong with it."""
     try:
         row = Row.model_validate_json((WORK / f"{name}.row.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    return row if row.key == key else None
+    return row if row.key == key and not [*row.wrong()] else None
 
 
-def machine() -> str:
-    """What this ran on, as the kernel says."""
-    facts = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    model = next((line.partition(":")[2].strip() for line in facts.splitlines() if "model name" in line), "")
-    wide = next((name for name in ("avx512_vnni", "avx512f", "avx2") if f" {name} " in facts), "no AVX")
-    return f"{platform.machine()}, {model or 'unknown'}, {os.cpu_count()} cores, {wide}, no GPU used, one engine thread"
-
-
-def write(rows: list[Row], mark: str) -> None:
-    """Put rows into the page's table below its mark; those of other methods stay as they are, with their own dates."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(mark)
-    table, cut, after = rest.partition("\n<!--")
-    lines = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
-    lines |= {row.name: str(row) for row in rows}
-    body = "\n".join((HEAD, *lines.values()))
-    PAGE.write_text(f"{before}{mark}\n\nOn {machine()}.\n\n{body}\n{cut}{after}", encoding="utf-8")
+def due(names: Sequence[str], turn: int) -> list[str]:
+    """The order to make rows in: the clear cases, then the others from the one that `turn` counts to."""
+    at = turn % max(1, len(names))
+    return sorted((*names[at:], *names[:at]), key=lambda name: name not in MUST)
 
 
 def settings_of(name: str, *, quick: bool) -> Settings:
@@ -231,54 +186,61 @@ def everything() -> list[str]:
     return [*folders, *GROUPS, *GGUF]
 
 
-def wrong(row: Row) -> Iterator[str]:
-    """What speaks against a row."""
-    if len(row.artifact.sample.split()) < FEW_WORDS:
-        yield f"{row.name}: wrote hardly a word: {row.artifact.sample!r}"
-    if MUST.get(row.name, row.decision.verdict) is not row.decision.verdict:
-        yield f"{row.name}: {row.decision.sentence}"
-
-
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
     told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     told.add_argument("--quick", action="store_true")
     told.add_argument("--jobs", type=int, default=1)
+    told.add_argument("--minutes", type=float, default=math.inf)
+    told.add_argument("--turn", type=int, default=0)
     told.add_argument("--write", action="store_true")
     told.add_argument("names", nargs="*")
     return told.parse_args()
 
 
 async def main() -> int:
-    """Run what is asked for, print the table."""
+    """Run what is asked for, print the table and what became of each row."""
     told, start = arguments(), time.monotonic()
     WORK.mkdir(parents=True, exist_ok=True)
     halves = texts.find(CACHE)
     await baseline(halves)
-    rows: list[Row] = []
+    wanted = told.names or everything()
+    settings = {name: settings_of(name, quick=told.quick) for name in wanted}
+    found = {} if told.names else {name: kept(name, key_of(name, halves, settings[name])) for name in wanted}
+    rows = {name: row for name, row in found.items() if row}
+    print("\n".join((HEAD, *map(str, rows.values()))), flush=True)
+    made: dict[str, Row] = {}
+    left: list[str] = []
     failures: list[str] = []
     turn = asyncio.Semaphore(told.jobs)
-    print(HEAD, flush=True)
 
-    async def one(name: str) -> None:
-        settings = settings_of(name, quick=told.quick)
+    async def one(name: str, stand: Stand) -> None:
         async with turn:
-            row = None if told.names else kept(name, key_of(name, halves, settings))
+            if time.monotonic() - start > 60 * told.minutes:
+                left.append(name)
+                return
             try:
-                row = row or await run(name, halves, settings)
-            except AgentError as error:
-                failures.append(f"{name}: {error.detail}")
+                async with asyncio.timeout(LONGEST_S):
+                    row = await run(name, halves, settings[name], stand)
+            except (AgentError, TimeoutError) as error:
+                failures.append(f"{name}: {str(error) or f'not made in {LONGEST_S} s'}")
                 return
         (WORK / f"{name}.row.json").write_text(row.model_dump_json(indent=1), encoding="utf-8")
         print(row, flush=True)
-        rows.append(row)
-        failures.extend(wrong(row))
+        made[name] = row
+        failures.extend(row.wrong())
 
-    wanted = told.names or everything()
-    await asyncio.gather(*(one(name) for name in wanted))
+    here = accelerator_from_host(await probe(WORK / "host.log"))
+    async with answering(WORK / "F16.gguf", "llama.cpp", bench_of("llamacpp", "untouched")) as untouched:
+        stand = Stand(here, CACHE, halves.evaluation, WORK / "safetensors", untouched)
+        todo = due([name for name in wanted if name not in rows], told.turn)
+        await asyncio.gather(*(one(name, stand) for name in todo))
     if told.write:
-        write(sorted(rows, key=lambda row: wanted.index(row.name)), QUICK_MARK if told.quick else MARK)
-    print(f"{len(rows)} of {len(wanted)} made, {len(failures)} failures, {time.monotonic() - start:.0f} s")
+        table = rows | made
+        write([table[name] for name in wanted if name in table], QUICK_MARK if told.quick else MARK)
+    for what, names in (("made now", made), ("kept from an earlier run", rows), ("left to a later run", left)):
+        print(f"{len(names)} {what}: {', '.join(names) or '-'}")
+    print(f"{len(failures)} failures in {time.monotonic() - start:.0f} s")
     print("\n".join(failures))
     return bool(failures)
 

@@ -6,7 +6,7 @@ Usage: outcome.py [--write] [job | fituna | rounds]... Three phases, each kept i
 - `fituna`: FiTuna (toolchain `fituna`) on the same float16 weights and evaluation text, asked for the same quality and
   for the tokens a second that the same throughput needs; it drives llama.cpp's own tools out of
   `<cache>/llama-tools/bin` (docs/outcome.md says how they are built);
-- `rounds`: all three served at once by the same engine build, one loaded at a time, round by round.
+- `rounds`: all three served at once, one loaded at a time, round by round; what llama.cpp serves by the same build.
 
 Prints a table; `--write` puts it into docs/outcome.md.
 """
@@ -31,7 +31,7 @@ from executors.measure.load import LoadGenerator
 from executors.measure.paired import interleaved, paired_ratio
 from executors.measure.score import judge
 from executors.serve.engine import Endpoint, tokens
-from executors.serve.llamacpp import serve
+from executors.serve.registry import engine
 from executors.worker import Workbench
 from handlers.workbench.conditions import DISTURBING_CORES
 from schemas.base import Record
@@ -149,7 +149,7 @@ async def sides() -> list[Side]:
 
 async def rounds(compared: list[Side]) -> list[list[list[LoadLevel]]]:
     """By level, side and round."""
-    python, text = toolchain.find("llamacpp", PLACE.cache).python, texts.find(PLACE.cache).calibration.path
+    text = texts.find(PLACE.cache).calibration.path
 
     async def after(number: int, place: int, level: LoadLevel) -> None:
         print(f"round {number} {compared[place].name}: {level.throughput_rps.value:.2f} requests/s", flush=True)
@@ -158,7 +158,9 @@ async def rounds(compared: list[Side]) -> list[list[list[LoadLevel]]]:
         session = await stack.enter_async_context(connected(60))
         pairs: list[tuple[Endpoint, LoadGenerator]] = []
         for side in compared:
-            served = serve(side.strategy, side.weights, python=python, log=WORK / f"serve-{side.weights.stem}.log")
+            chosen, log = engine(side.strategy.engine), WORK / f"serve-{side.weights.stem}.log"
+            python = toolchain.find(chosen.toolchain, PLACE.cache).python
+            served = chosen.serve(side.strategy, side.weights, python=python, log=log)
             endpoint = await stack.enter_async_context(served)
             ids = await tokens(endpoint, text.read_text(encoding="utf-8")[: 32 * INPUT * 12])
             prompts = [ids[INPUT * at :][:INPUT] for at in range(32)]

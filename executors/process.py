@@ -22,6 +22,8 @@ GUARD = Path(__file__).parent / "workers" / "guard.py"
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 TAIL_LINES = 20
 LINE_LIMIT = 16 * 1024 * 1024
+GRACE_S = 5.0
+"""Between being asked to end and being killed."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,18 @@ class Child:
         """The exit status, once the program has ended."""
         return await self.process.wait()
 
-    async def end(self, grace_s: float = 5.0) -> None:
-        """End the whole group: SIGTERM, then SIGKILL after `grace_s` seconds. Safe to call again."""
+    async def end(self, grace_s: float = GRACE_S) -> None:
+        """End the whole group: SIGTERM, then SIGKILL after `grace_s` seconds or when cancelled. Safe to call again."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            self._signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), grace_s)
-        self._signal(signal.SIGKILL)
+        try:
+            if self._process.returncode is None:
+                self._signal(signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(grace_s):
+                        await self._process.wait()
+        finally:
+            self._signal(signal.SIGKILL)
         await self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:

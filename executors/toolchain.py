@@ -118,6 +118,11 @@ def installed(name: str, cache: Path) -> bool:
     return state(specification(name), cache) is ToolchainState.READY
 
 
+def ready(cache: Path) -> frozenset[str]:
+    """The names of all that `find` would find."""
+    return frozenset(name for name, spec in known().items() if state(spec, cache) is ToolchainState.READY)
+
+
 def status(spec: ToolchainSpec, cache: Path) -> ToolchainStatus:
     """One line of a list: state, size on disk in bytes, what is inside."""
     made = Toolchain(spec, cache / FOLDER / spec.name)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from executors import models, toolchain
-from executors.compress.methods import method
+from executors.compress.methods import CONVERSION, method
 from executors.measure.tasks import answering
 from handlers.context import JobContext
 from handlers.markdown.findings import quality_markdown
@@ -16,7 +16,7 @@ from handlers.services import Services
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.conditions import machine
 from handlers.workbench.finding import end
-from handlers.workbench.folders import CONVERSION, folder_at, folder_base_of, folder_of
+from handlers.workbench.folders import folder_at, folder_base_of, folder_of
 from handlers.workbench.prepare import find, find_any, measuring, prepare
 from handlers.workbench.tasks import tasks_called, tested
 from handlers.workbench.weights import Base, Weights, base_of, judged

@@ -5,6 +5,7 @@ from pathlib import Path
 from executors.compress.elsewhere import GpuMethod, gpu_methods
 from executors.compress.gguf import FORMATS, Recipe, recipe
 from executors.compress.methods import Method, method, require_engine
+from executors.serve.registry import ENGINES
 from handlers.context import JobContext
 from handlers.markdown.findings import quality_markdown
 from handlers.optimization.advice import from_file, model_of
@@ -78,7 +79,7 @@ async def work(command: QuantizeModel, job: JobContext, services: Services) -> O
     predicted = loss(from_file(bench.source), artifact.weight_format, importance_matrix=matrix)
     comparison = Comparison(metric="quality_loss", predicted=predicted, measured=quality_loss(gate))
     strategy = Strategy(
-        engine=made.weights.engine,
+        engine=next((one.name for one in ENGINES.values() if one.loads == made.weights.engine), made.weights.engine),
         weight_format=artifact.weight_format,
         importance_matrix=matrix,
         accelerator="host",

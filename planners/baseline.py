@@ -65,7 +65,8 @@ def _search(
     host = any(pool.accelerator.key == "host" for pool in pools)
     asked = request.current_perf.engine
     named = (asked,) if asked and asked.lower() in engines() else request.constraints.engines
-    wanted, _ = wanted_engines(named, host=host)
+    # What is untouched on this host is a GGUF file, whichever engines may be chosen.
+    wanted, _ = wanted_engines(() if host else named, host=host)
     space = build(searched.model, pools, wanted, searched.traffic, searched.servable)
     keep = [
         not group.importance_matrix

@@ -92,10 +92,16 @@ def accelerator_from_host(host: HostFacts) -> Accelerator:
         bandwidth_gbs=max(host.bandwidth_gbs.values()),
         # VNNI and its kin give up to four times the FP32 rate; without them INT8 kernels reach about twice of it.
         tflops={"fp32": gflops / 1e3, "int8": gflops / 1e3 * (4.0 if _has_dot_products(host.isa) else 2.0)},
-        features=(*host.isa, f"cores={host.cores}"),
+        features=(*host.isa, *_kernels(host.isa), f"cores={host.cores}"),
         evidence=Evidence.MEASURED,
         source="probed on this host",
     )
+
+
+def _kernels(isa: Iterable[str]) -> tuple[str, ...]:
+    """What engines' documentation calls the instruction sets of a processor (`support.csv`)."""
+    names = {"avx512f": "avx512", "amx_int8": "amx", "amx_bf16": "amx", "asimd": "neon"}
+    return tuple(dict.fromkeys(names[flag] for flag in isa if flag in names))
 
 
 def _has_dot_products(isa: Iterable[str]) -> bool:

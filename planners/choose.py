@@ -94,10 +94,10 @@ def _refusal_chance(space: Space, judged: Judged) -> Floats:
 
 
 def choose(space: Space, judged: Judged, traffic: Traffic, *, host: bool) -> Choice:
-    """The best of each weight format, best first."""
+    """The best of each weight format, best first; on this host, where all are measured, of each engine's formats."""
     scores = score(space, judged, traffic)
     met, possible = judged.met, judged.possible
-    names = [group.weight_format for group in space.groups]
+    names = [f"{group.engine if host else ''} {group.weight_format}" for group in space.groups]
     most = HOST_TRIALS if host else ALTERNATIVES
     first = _best_of_each(scores, met, space, names)[:most]
     known = {names[int(space.group[flat // space.batches.size])] for flat in first}

@@ -16,6 +16,10 @@ NEAR_LOG_SD_SHARE, SAME_LOG_SD_SHARE = 0.7, 0.35
 """How much of the spread is left once another format, or the same one in another layout, was measured."""
 
 
+OWN_FORM = frozenset({"llama.cpp", "mlc-llm", "onnxruntime", "openvino", "ctranslate2"})
+"""Engines that quantize in a form that no other loads: an INT8 of one says nothing of another's."""
+
+
 @cache
 def planner_version() -> str:
     """What tells the fitted figures of one version from another's: ratios to one say nothing of the other."""
@@ -70,13 +74,19 @@ class Corrections:
             None,
         )
 
-    def quality(self, weight_format: str, kv_format: str | None, *, importance_matrix: bool) -> Correction | None:
-        """The newest measured loss of these formats, whatever the layout; of any KV format where none is named."""
+    def quality(
+        self, engine: str, weight_format: str, kv_format: str | None, *, importance_matrix: bool
+    ) -> Correction | None:
+        """The newest measured loss of these formats, whatever the layout; of any KV format where none is named.
+
+        A loss of an engine's own form holds for that engine; one of safetensors for every engine that reads them.
+        """
         return next(
             (
                 m
                 for m in reversed(self.measurements)
                 if m.metric == LOSS
+                and (m.strategy.engine == engine or not OWN_FORM & {m.strategy.engine, engine})
                 and (m.strategy.weight_format, m.strategy.importance_matrix) == (weight_format, importance_matrix)
                 and kv_format in {None, m.strategy.kv_format}
             ),

@@ -212,9 +212,9 @@ def _corrected(
 def _measured_quality(estimate: Estimate, corrections: Corrections, space: Space, index: int) -> Estimate:
     group = space.groups[index]
     weights, matrix = group.weight_format, group.importance_matrix
-    found = corrections.quality(weights, group.kv_format, importance_matrix=matrix)
+    found = corrections.quality(group.engine, weights, group.kv_format, importance_matrix=matrix)
     if found is None:
-        near = corrections.quality(weights, None, importance_matrix=matrix)
+        near = corrections.quality(group.engine, weights, None, importance_matrix=matrix)
         if near is None:
             return estimate
         # The same weights with another cache lose at least about what was measured of the weights.

@@ -12,7 +12,7 @@ from planners.judge import judge
 from planners.performance.silicon import available
 from planners.prices import PriceTable
 from planners.space import WIDE_POOLS, Servable, build
-from planners.support import wanted_engines
+from planners.support import HOST_ENGINES, wanted_engines
 from planners.workload import Traffic, traffic_of
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
@@ -40,6 +40,11 @@ class Facts:
     """Whether measured kernels of the optional database may be asked."""
 
     @property
+    def ready(self) -> frozenset[str]:
+        """The engines that the probed host can be expected to run."""
+        return frozenset(HOST_ENGINES if self.servable is None else (name for name, _ in self.servable))
+
+    @property
     def on_host(self) -> bool:
         """Whether the plan is for the machine this agent runs on."""
         return any(pool.accelerator.key == "host" for pool in self.pools)
@@ -53,7 +58,8 @@ def search(
     Raises:
         AgentError: `unsupported` where an engine's name is not known or no engine can run the model on the pools.
     """
-    wanted, notes = wanted_engines(request.constraints.engines, host=facts.on_host)
+    named = request.constraints.engines
+    wanted, notes = wanted_engines(named, host=facts.on_host, ready=facts.ready)
     assumed: tuple[Assumption, ...] = tuple(Assumption(name="engine", value=note, why="named so") for note in notes)
     if traffic is None:
         traffic, more = traffic_of(request, facts.model, facts.pools, host=facts.on_host)

@@ -1,6 +1,6 @@
 """Engine, weight format, accelerator in, whether that can run out; every rule is a data row with its source."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -33,7 +33,7 @@ BUILT_AHEAD = frozenset({"W8A8", "GPTQ-INT4"})
 SIXTEEN = 16
 
 HOST_ENGINES = ("llama.cpp",)
-"""What is tried on the probed host unless the request names engines: the one that needs nothing installed first."""
+"""What is tried on the probed host unless the request names engines or others are ready: it needs the least."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,18 @@ def _kind(name: str) -> str:
     return "gguf" if known.group.startswith("gguf") else name
 
 
-def wanted_engines(names: Sequence[str], *, host: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def wanted_engines(
+    names: Sequence[str], *, host: bool, ready: Collection[str] = HOST_ENGINES
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The engines to consider, and a sentence for each name that stood for another.
+
+    Where nobody names any, these are those that are `ready` on the probed host, elsewhere all.
 
     Raises:
         AgentError: `unsupported` where a name is not an engine's.
     """
     if not names:
-        return (HOST_ENGINES if host else tuple(engines())), ()
+        return tuple(name for name in engines() if name in ready or not host), ()
     found, notes = [], []
     for raw in names:
         plain = raw.strip().lower().replace(" ", "")

@@ -6,6 +6,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.base import Record
 
+FEW = 4
+"""Packages that a sentence can name."""
 Parameters = dict[str, str | int | float | bool]
 """What a tool is told, by name."""
 
@@ -68,3 +70,9 @@ class Artifact(Record):
     def path(self) -> str:
         """The output's name, relative to its job's folder."""
         return self.output.name
+
+    @property
+    def makers(self) -> str:
+        """What made it, by name where that is a few packages; the manifest beside it names all."""
+        few = ", ".join(self.tools)
+        return few if len(self.tools) <= FEW else f"{len(self.tools)} pinned packages, named in {self.output.name}.json"

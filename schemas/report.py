@@ -107,6 +107,13 @@ class Cost(Record):
     sentence: str
 
 
+class ConsideredEngine(Record):
+    """An engine of this machine that the request allows; considered where none of its toolchains is missing."""
+
+    engine: str
+    missing: tuple[str, ...] = ()
+
+
 class Report(Record):
     """Everything a person or a program needs to act on a run, and to doubt it."""
 
@@ -127,6 +134,7 @@ class Report(Record):
     baseline: LoadReport
     baseline_comparisons: tuple[Comparison, ...]
     baseline_note: str
+    engines: tuple[ConsideredEngine, ...] = ()
     trials: tuple[Trial, ...]
     learned: tuple[Learned, ...] = ()
     not_tried: tuple[str, ...]

@@ -18,6 +18,8 @@ from schemas.error import AgentError, ErrorCode
 
 GGUF = "gguf"
 GGUF_ENGINE = "llama.cpp"
+CONVERSION = "safetensors"
+"""The method that turns a GGUF file into a folder."""
 GROUP = "-g"
 SIZES = ("32", "64", "128")
 """Group sizes that may be asked for: `gptq-w4a16-g32`."""
@@ -46,6 +48,8 @@ class Method(Record):
     """As the planner calls it (planners/data/formats.csv)."""
     engine: str
     """Loads the result here, writes the sample and is scored."""
+    served: tuple[str, ...] = ()
+    """Engines of `executors/serve` that serve the result too; benchmarks/methods.py runs them."""
     documented: tuple[str, ...] = ()
     """Engines whose documentation says that they load it; not run here."""
     calibrated: bool = False
@@ -61,7 +65,7 @@ class Method(Record):
     @property
     def engines(self) -> tuple[str, ...]:
         """Every engine that loads the result, the one that was run here first."""
-        return (self.engine, *self.documented)
+        return (self.engine, *self.served, *self.documented)
 
 
 @cache

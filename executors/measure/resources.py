@@ -35,10 +35,12 @@ class Sample(NamedTuple):
 
 
 class Meter:
-    """Filled while the body runs."""
+    """Filled while the body runs; an engine that is gone uses nothing."""
 
     def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
+        self._root: psutil.Process | None = None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._root = psutil.Process(pid)
         self._gpus = Gpus()
         self._samples: list[Sample] = []
         self.scrapes: list[tuple[float, Scrape]] = []
@@ -80,8 +82,9 @@ class Meter:
         )
 
     def _group(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return [self._root, *self._root.children(recursive=True)]
+        if self._root is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                return [self._root, *self._root.children(recursive=True)]
         return []
 
 

@@ -20,6 +20,8 @@ from schemas.plan import Strategy
 POLL_S = 0.05
 AGAIN_S = 1.0
 DECODE_S = 5.0
+LAST_WORDS_S = 10.0
+"""The death of a process is noticed in milliseconds, on a very busy machine in seconds."""
 READY_TIMEOUT_S = 120.0
 SIGNALLED = 128
 """The guard's exit status is this plus the signal's number where a signal ended the engine."""
@@ -87,6 +89,8 @@ class Engine:
     """That kind, for a person."""
     render: Callable[[Strategy, Path, str], Launch]
     """Strategy, weights and cache type in, the worker's request out."""
+    judged_as_served: bool = False
+    """Whether the gate hears the server itself, because nothing else computes as it does."""
     ready_timeout_s: float = READY_TIMEOUT_S
 
     @property
@@ -144,6 +148,7 @@ class Engine:
             async with watched(child, self.name):
                 await until_healthy(url, wait_s)
                 yield Endpoint(url, launch.alias, child.process.pid, time.monotonic() - started)
+                await outlived(url, self.name)
         finally:
             await child.end()
 
@@ -262,6 +267,22 @@ async def until_healthy(url: str, timeout_s: float) -> None:
         ErrorCode.ENGINE_FAILED,
         f"the engine was not ready within {timeout_s:.0f} s; use a smaller model or wait longer",
     )
+
+
+async def outlived(url: str, engine: str) -> None:
+    """Make sure that the engine lived to the end: a body may end before the death that spoilt it is noticed.
+
+    Raises:
+        AgentError: `engine_failed` where nothing listens any more and nobody who watches the engine says why in time.
+    """
+    with contextlib.suppress(TimeoutError):  # too busy to answer, but there
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LAST_WORDS_S)) as session:
+            try:
+                async with session.get(url + "/health"):
+                    return
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(LAST_WORDS_S)
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"{engine} does not listen any more")
 
 
 async def _address(child: Child, engine: str, timeout_s: float) -> str:

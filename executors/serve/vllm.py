@@ -94,5 +94,6 @@ ENGINE = Engine(
     holds=folder_with("config.json", "*.safetensors", "tokenizer.json"),
     wants="a folder of safetensors",
     render=render,
+    judged_as_served=True,
     ready_timeout_s=READY_TIMEOUT_S,
 )

@@ -5,9 +5,12 @@ Request as `CompressRequest`; `parameters`: `modifier`, and of `bits`, `group_si
 """
 
 import contextlib
+import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import bars
 import torch
@@ -28,6 +31,8 @@ HEAD = ["lm_head"]
 LINEAR = {"targets": "Linear", "ignore": HEAD}
 PRUNED = {"sparsity": 0.5, "mask_structure": "2:4", "targets": ["Linear"], "ignore": ["re:.*lm_head"]}
 KEPT_BITS = 8
+FUSED = re.compile(r"(?<=\.)(?:[qkv]|gate|up)_proj$")
+"""Names that differ only in this are one layer in engines: query, key and value; gate and up."""
 
 
 def grouped(bits: int, size: int, *, symmetric: bool = True) -> dict[str, object]:
@@ -42,17 +47,19 @@ def group(targets: list[str], bits: int, size: int, *, symmetric: bool = True) -
 
 
 def mixed(model: torch.nn.Module, settings: dict[str, object]) -> list[object]:
-    """GPTQ at `bits`, but `kept_share` of the linear layers, those that rounding hurts most, at 8."""
+    """GPTQ at `bits`, but `kept_share` of the linear layers, those that rounding hurts most, at 8.
+
+    What engines fuse into one layer is of one kind: vLLM refuses it otherwise.
+    """
     bits, size = settings["bits"], settings["group_size"]
-    losses = {
-        name: rounding_loss(layer.weight.detach(), bits, size)
-        for name, layer in model.named_modules()
-        if isinstance(layer, torch.nn.Linear) and name not in HEAD
-    }
-    ranked = sorted(losses, key=losses.__getitem__, reverse=True)
-    kept = ranked[: max(1, round(len(ranked) * settings["kept_share"]))]
+    losses: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Linear) and name not in HEAD:
+            losses[FUSED.sub("", name)][name] = rounding_loss(layer.weight.detach(), bits, size)
+    ranked = sorted(losses.values(), key=lambda one: fmean(one.values()), reverse=True)
+    most = max(1, round(len(ranked) * settings["kept_share"]))
+    kept, rest = ([name for one in part for name in one] for part in (ranked[:most], ranked[most:]))
     settings["kept_layers"] = len(kept)
-    rest = ranked[len(kept) :]
     groups = {"kept": group(kept, KEPT_BITS, size), "rest": group(rest, bits, size)}
     return [GPTQModifier(config_groups=groups, ignore=HEAD)]
 

@@ -10,9 +10,9 @@ from executors.measure.paired import interleaved
 from executors.serve.engine import Engine
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.engines import serving, strategy_for
-from handlers.workbench.forms import weights_for
+from handlers.workbench.forms import build, gate_of
 from handlers.workbench.generators import generator_of
-from handlers.workbench.weights import Base, judged
+from handlers.workbench.weights import Base
 from schemas.base import Record
 from schemas.measurement import Arrivals, GateDecision, LevelSpec, LoadLevel, LoadSpec
 from schemas.plan import Plan, StepKind, Strategy
@@ -45,10 +45,9 @@ async def make(
         if isinstance(recipe, Recipe) and recipe.weight_format in PLAIN:
             forms.append(Form(path=base.path, strategy=strategy, gate=None))
             continue
-        held_against, made = await weights_for(bench, base, recipe, stage)
-        gate = await judged(bench, held_against, made.weights, limit, stage) if made else None
-        path = made.weights.path if made else held_against.path
-        forms.append(Form(path=path, strategy=strategy, gate=gate))
+        built = await build(bench, base, recipe, stage)
+        gate = await gate_of(bench, built, strategy, limit, stage)
+        forms.append(Form(path=built.weights.path, strategy=strategy, gate=gate))
     return forms
 
 

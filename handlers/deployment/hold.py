@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from executors.deploy import haproxy, verdict
 from executors.deploy.requests import RequestLog, service
+from executors.process import GRACE_S
 from handlers.deployment.desk import Desk
 from handlers.deployment.quality import LiveQuality
 from schemas.deployment import Deployment, JudgedMetric, Judgement, RolloutStep, Route
@@ -66,9 +67,9 @@ class Hold:
                     await self._say()
                 await asyncio.sleep(LOOK_S)
         finally:
-            if judging:
+            while judging and not judging.done():  # before Python 3.12 asyncio.wait_for may swallow a cancellation
                 judging.cancel()
-                await asyncio.gather(judging, return_exceptions=True)
+                await asyncio.wait({judging}, timeout=2 * GRACE_S)
 
     async def _keep_route(self) -> None:
         """Give the share again to a gateway that lost it in a restart."""

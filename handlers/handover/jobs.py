@@ -30,7 +30,7 @@ def after_run(directory: Path, command: OptimizeInference, report: Report, model
     )
     if release is None:
         return ()
-    done = (f"{best.artifact.path} was made by {', '.join(best.artifact.tools)}.", best.gate.sentence, best.sentence)
+    done = (f"{best.artifact.path} was made by {best.artifact.makers}.", best.gate.sentence, best.sentence)
     expected = _measured(best.load)
     leave(directory, release, gated=True, verdict=report.sentence, done=done, expected=expected, undo=report.undo)
     return GUIDE, RUNBOOK

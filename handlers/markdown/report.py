@@ -6,7 +6,7 @@ from handlers.markdown.sections import assumed, bullets, comparisons, document, 
 from handlers.markdown.text import figure, table
 from handlers.optimization.delegate import told
 from schemas.report import Report
-from schemas.text import escape
+from schemas.text import counted, escape
 
 
 def report_markdown(report: Report) -> str:
@@ -22,7 +22,7 @@ def _parts(report: Report) -> Iterator[str]:
     if report.before_after:
         yield "## Before and after\n\n" + _before_after(report)
     yield "## Quality gate\n\n" + _gate(report)
-    yield "## What was tried\n\n" + _trials(report)
+    yield "## What was tried\n\n" + _engines(report) + _trials(report)
     if report.not_tried:
         yield "Not tried:\n\n" + bullets(report.not_tried)
     if report.plots:
@@ -85,6 +85,18 @@ def _gate(report: Report) -> str:
     return gates([(trial.candidate.strategy.label, trial.gate) for trial in report.trials if trial.gate])
 
 
+def _engines(report: Report) -> str:
+    """Which engines took part, and how to let the others."""
+    here = [item.engine for item in report.engines if not item.missing]
+    lines = [f"Engines considered: {', '.join(here)}."] if here else []
+    lines += [
+        f"Not installed: {item.engine}; to let it take part: `inferwright toolchain install {' '.join(item.missing)}`"
+        for item in report.engines
+        if item.missing
+    ]
+    return "".join(f"{line}\n\n" for line in lines)
+
+
 def _trials(report: Report) -> str:
     return table(
         ("candidate", "outcome", "why"),
@@ -116,14 +128,11 @@ def _learned(report: Report) -> str:
     count = len(report.learned)
     before = sum(item.error_first for item in report.learned) / count
     after = sum(item.error_corrected for item in report.learned) / count
-    if all(item.first == item.corrected for item in report.learned):
-        verdict = f"as near as the first one, which earlier jobs had taught, with a mean error of {after:.0%}"
-    else:
-        nearer = "nearer" if after < before else "**no nearer**"
-        verdict = f"{nearer} than the first one, with a mean error of {after:.0%} instead of {before:.0%}"
+    nearer = "nearer" if after < before else "**no nearer**"
     head = (
-        f"Each trial was taken from a plan that knew what had been measured before it. Over {count} figures it was "
-        f"{verdict}. An error is |ln(predicted / measured)|.\n\n"
+        f"Each trial was taken from a plan that knew what had been measured before it. Over the "
+        f"{counted(count, 'figure')} that this changed it was {nearer} than the first one, with a mean error of "
+        f"{after:.0%} instead of {before:.0%}. An error is |ln(predicted / measured)|.\n\n"
     )
     header = ("candidate", "metric", "first plan", "corrected plan", "measured", "error before", "error after")
     return head + table(header, rows)

@@ -28,9 +28,9 @@ def assumed(assumptions: Sequence[Assumption]) -> str:
 
 def file(artifact: Artifact) -> str:
     """One artifact, its size, digest and makers."""
-    output, tools = artifact.output, ", ".join(artifact.tools)
+    output = artifact.output
     size, digest = f"{output.bytes / 1e6:.1f} MB", output.sha256[:16]
-    return f"{output.name}, {size}, sha256 {digest}, by {tools} in {artifact.seconds:.0f} s"
+    return f"{output.name}, {size}, sha256 {digest}, by {artifact.makers} in {artifact.seconds:.0f} s"
 
 
 def gates(judged: Sequence[tuple[str, GateDecision]]) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from executors import memory, models
 from executors.compress.gguf_header import read_header
+from executors.compress.methods import GGUF_ENGINE
 from executors.files import write_whole
 from executors.host import identity, probe
 from handlers.workbench.bench import Bench
@@ -21,6 +22,7 @@ from planners.corrections import Corrections, planner_version
 from planners.gguf import model_from_gguf
 from planners.plan import Facts, plan
 from planners.prices import PriceTable, load_prices
+from planners.space import Servable
 from schemas.command import Constraints, Mode, OptimizeInference, Workload
 from schemas.correction import Correction
 from schemas.hardware import HostFacts, Pool
@@ -49,6 +51,7 @@ class _Basis(NamedTuple):
     host: str | None
     prices: _Stamp | None
     memory: _Stamp | None
+    servable: Servable
 
 
 async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
@@ -66,6 +69,7 @@ async def advise(command: OptimizeInference, workshop: Workshop) -> Plan:
         host=host.model_dump_json() if host else None,
         prices=_stamp(workshop.price_file) if workshop.price_file else None,
         memory=_stamp(memory_of(workshop, path)) if path and host else None,
+        servable=servable(workshop) if host else None,
     )
     return await asyncio.get_running_loop().run_in_executor(_PLANNING, _planned, basis)
 
@@ -78,7 +82,7 @@ def _planned(basis: _Basis) -> Plan:
     host = HostFacts.model_validate_json(basis.host) if basis.host else None
     prices = basis.prices[0] if basis.prices else None
     known = memory.recall(basis.memory[0], planner_version()) if basis.memory else ()
-    return plan(command, facts(model, command, prices, host, known=known))
+    return plan(command, facts(model, command, prices, host, known=known, servable=basis.servable))
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -131,7 +135,7 @@ def facts(
     host: HostFacts | None,
     *,
     known: tuple[Correction, ...] = (),
-    servable: frozenset[tuple[str, str]] | None = None,
+    servable: Servable = None,
 ) -> Facts:
     """What the planner is told; `host` where this machine is the only hardware, `known` what was measured on it."""
     here = (Pool(accelerator=accelerator_from_host(host), count=1),) if host else ()
@@ -158,7 +162,7 @@ async def plan_on_host(bench: Bench, workload: Workload) -> Plan:
         cmd="OPTIMIZE_INFERENCE",
         model=bench.model,
         workload=workload,
-        constraints=Constraints(hardware="host"),
+        constraints=Constraints(hardware="host", engines=(GGUF_ENGINE,)),
         mode=Mode.RUN,
     )
     return plan(request, await facts_of(bench, request))

@@ -14,6 +14,7 @@ from handlers.optimization.trial import compare_load
 from handlers.optimization.verdict import arrivals, before_after, capacity, conditions, lines, target_lines
 from handlers.workbench.bench import Bench, metrics_of, quality_of
 from handlers.workbench.conditions import disturbed, machine, requests
+from handlers.workbench.engines import considered
 from handlers.workbench.weights import Base
 from schemas.command import OptimizeInference
 from schemas.delegation import HandoffOutcome
@@ -92,6 +93,7 @@ def compose(bench: Bench, found: Findings) -> Report:
         baseline=baseline,
         baseline_comparisons=found.baseline_comparisons,
         baseline_note=found.base.note,
+        engines=considered(found.command.constraints.engines, bench.workshop),
         trials=trials,
         learned=tuple(learned((*found.plan.frontier, *found.plan.chosen), trials)),
         not_tried=_not_tried(found.left, trials, bench.workshop.effort.trials),
@@ -110,7 +112,7 @@ def compose(bench: Bench, found: Findings) -> Report:
 
 
 def learned(first: tuple[Candidate, ...], trials: tuple[Trial, ...]) -> Iterator[Learned]:
-    """What the first plan said of each trial that was loaded, beside what the plan said that it was taken from."""
+    """What the first plan said of each trial that was loaded, where the plan that it was taken from said otherwise."""
     said = {item.strategy: item for item in first}
     for trial in trials:
         before = said.get(trial.candidate.strategy)
@@ -118,7 +120,9 @@ def learned(first: tuple[Candidate, ...], trials: tuple[Trial, ...]) -> Iterator
             continue
         corrected = {pair.metric: pair.predicted for pair in trial.comparisons}
         for pair in compare_load(before, trial.load):
-            if pair.metric in corrected and min(pair.measured.value, pair.predicted.value) > 0:
+            if min(pair.measured.value, pair.predicted.value) <= 0:
+                continue
+            if corrected.get(pair.metric, pair.predicted).value != pair.predicted.value:
                 yield Learned(
                     strategy=trial.candidate.strategy.label,
                     metric=pair.metric,
@@ -206,7 +210,9 @@ def _expected(plan: Plan) -> tuple[str, ...]:
 def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, ...]:
     """Why each candidate that the plan would still try was not, and what was ruled out before."""
     tried = {trial.candidate.strategy for trial in trials}
-    why = f"{most} trials are the limit" if len(trials) >= most else "it does not promise enough more than the best"
+    why = "it does not promise enough more than the best"
+    if len(trials) >= most:
+        why = f"the limit is {counted(most, 'trial')}"
     rest = tuple(
         f"{item.strategy.label}: predicted {item.prediction.throughput_rps.value:.2f} requests/s and a loss of "
         f"{item.prediction.quality_loss.value:+.2%}; {why}"

@@ -15,7 +15,7 @@ from handlers.workbench.memory import remember
 from handlers.workbench.prepare import find, prepare
 from handlers.workbench.weights import Base, base_of
 from planners.plan import Facts, plan
-from schemas.command import OptimizeInference, Performance
+from schemas.command import Mode, OptimizeInference, Performance
 from schemas.correction import AT_ANY_RATE, OperatingPoint
 from schemas.measurement import LoadReport
 from schemas.plan import Candidate, Plan, StepKind, Strategy
@@ -33,10 +33,11 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     Raises:
         AgentError: where the job cannot go on; a candidate that fails does not raise.
     """
+    command = _deployable(command)
     bench = await prepare(command, find(command.model, services), job, services)
     effort = services.workshop.effort
     facts = await facts_of(bench, command)
-    first = _first(command, facts)
+    first = plan(command, facts)
     at = OperatingPoint.of(first.workload)
     stage = Stage("inf_opt_v0", first.baseline.strategy.label, 0.1)
     base = await base_of(bench, stage)
@@ -46,7 +47,7 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     attempts = Attempts(command, bench, base, first.workload)
     current = _plan(command, facts, baseline)
     while len(trials) < effort.trials:
-        candidate = _next(current, trials)
+        candidate = _next(current, first.baseline.strategy, trials)
         if candidate is None:
             break
         number = len(trials) + 1
@@ -59,16 +60,13 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
     return await finish(bench, Findings(command, base, first, baseline, tuple(trials), current))
 
 
-def _first(command: OptimizeInference, facts: Facts) -> Plan:
-    """The plan before anything is measured; what is untouched is a GGUF file, whichever engines may be chosen."""
-    found = plan(command, facts)
-    if found.baseline.strategy.engine == GGUF_ENGINE:
-        return found
-    open_engine = {
-        "constraints": command.constraints.model_copy(update={"engines": (GGUF_ENGINE,)}),
-        "current_perf": command.current_perf.model_copy(update={"engine": None}),
-    }
-    return found.model_copy(update={"baseline": plan(command.model_copy(update=open_engine), facts).baseline})
+def _deployable(command: OptimizeInference) -> OptimizeInference:
+    """The command; where it is to go live and names no engine, with the one that production runs."""
+    if command.mode is not Mode.DEPLOY or command.constraints.engines:
+        return command
+    return command.model_copy(
+        update={"constraints": command.constraints.model_copy(update={"engines": (GGUF_ENGINE,)})}
+    )
 
 
 def _plan(command: OptimizeInference, facts: Facts, baseline: LoadReport) -> Plan:
@@ -113,14 +111,15 @@ def _learn(facts: Facts, strategy: Strategy, comparisons: tuple[Comparison, ...]
     return replace(facts, corrections=corrections)
 
 
-def _next(current: Plan, trials: list[Trial]) -> Candidate | None:
+def _next(current: Plan, untouched: Strategy, trials: list[Trial]) -> Candidate | None:
     """The first candidate of the plan that is worth a trial, None where nothing is."""
     served = {_run(trial.candidate.strategy) for trial in trials}
-    failed = {_weights(trial.candidate.strategy) for trial in trials if trial.outcome is TrialOutcome.MISSED_QUALITY}
+    refused = {_weights(trial.candidate.strategy) for trial in trials if trial.outcome is TrialOutcome.MISSED_QUALITY}
+    refused.add(_weights(untouched))
     met = [trial.load for trial in trials if trial.outcome is TrialOutcome.MET and trial.load]
     best = max((capacity(load).throughput_rps.value for load in met), default=0.0)
     for candidate in current.chosen:
-        fresh = _run(candidate.strategy) not in served and _weights(candidate.strategy) not in failed
+        fresh = _run(candidate.strategy) not in served and _weights(candidate.strategy) not in refused
         if fresh and candidate.prediction.throughput_rps.value > best * WORTH_TRYING:
             return candidate
     return None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SIZE = (7.0, 4.2)
 LANE = 0.08
 """Of the plot's height: the distance between those that were never loaded."""
+FAR = 4
+"""A limit further off than so many times the largest loss would leave no room for the losses."""
 PASSED, FAILED, BASE = "#1b7f4d", "#b3261e", "#444444"
 
 
@@ -86,7 +88,11 @@ def _frontier(baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> 
     top = max([base, *(speed for _, speed, _ in loaded)])
     stopped = [(trial, quality) for trial, quality in judged if not trial.load]
     lanes = [(quality, -LANE * top * (place + 1), trial) for place, (trial, quality) in enumerate(stopped)]
-    axes.axvline(limit * 100, color=FAILED, linestyle="--", linewidth=1, label=f"limit {limit:.1%}")
+    reach = max((quality.loss_high for _, quality in judged), default=limit)
+    if limit <= FAR * reach:
+        axes.axvline(limit * 100, color=FAILED, linestyle="--", linewidth=1, label=f"limit {limit:.1%}")
+    else:
+        axes.plot([], [], color=FAILED, linestyle="--", linewidth=1, label=f"limit {limit:.1%}, far to the right")
     axes.plot(0, base, "s", color=BASE, label="untouched")
     for quality, height, trial in (*loaded, *lanes):
         color = PASSED if trial.load else FAILED
@@ -116,9 +122,9 @@ def _frontier(baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> 
 
 
 def _short(trial: Trial) -> str:
-    """A trial's format, as a label has room for it."""
+    """A trial's engine and format, as a label has room for them."""
     strategy = trial.candidate.strategy
-    return strategy.weight_format + ("+imatrix" if strategy.importance_matrix else "")
+    return f"{strategy.engine} {strategy.weight_format}" + ("+imatrix" if strategy.importance_matrix else "")
 
 
 def _latency(baseline: LoadReport, trials: tuple[Trial, ...]) -> "Figure":

@@ -6,9 +6,9 @@ from handlers.optimization.cost import cost_of
 from handlers.optimization.verdict import arrivals, capacity, lines, quality_loss, share_of
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.engines import how_to_make
-from handlers.workbench.forms import weights_for
+from handlers.workbench.forms import build, gate_of
 from handlers.workbench.load import load_test
-from handlers.workbench.weights import Base, judged
+from handlers.workbench.weights import Base
 from schemas.command import OptimizeInference
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Estimate
@@ -36,26 +36,26 @@ class Attempts:
         except AgentError as error:
             if error.code not in SURVIVABLE:
                 raise
+            await self.bench.say(StepKind.VALIDATION, stage, f"given up: {error.detail}")
             return Trial(candidate=candidate, outcome=TrialOutcome.FAILED, sentence=error.detail)
 
     async def _attempt(self, candidate: Candidate, stage: Stage) -> Trial:
         bench, strategy = self.bench, candidate.strategy
-        against, made = await weights_for(bench, self.base, how_to_make(strategy), stage)
-        if made is None:
+        built = await build(bench, self.base, how_to_make(strategy, bench.workshop), stage)
+        gate = await gate_of(bench, built, strategy, self.command.constraints.max_quality_loss, stage)
+        if gate is None:
             raise AgentError(ErrorCode.TOOL_FAILED, f"{strategy.label} is the untouched model: there is nothing to try")
-        limit = self.command.constraints.max_quality_loss
-        gate = await judged(bench, against, made.weights, limit, stage)
         if gate.verdict is not GateVerdict.PASSED:
             return Trial(
                 candidate=candidate,
                 outcome=TrialOutcome.MISSED_QUALITY,
                 sentence=gate.sentence,
-                artifact=made.artifact,
+                artifact=built.artifact,
                 gate=gate,
                 comparisons=_compare(candidate, gate, None),
             )
         load = await load_test(
-            bench, strategy, made.weights.path, workload=self.workload, phase=StepKind.VALIDATION, stage=stage
+            bench, strategy, built.weights.path, workload=self.workload, phase=StepKind.VALIDATION, stage=stage
         )
         missed = [line.name for line in lines(self.command, load, gate, cost_of(candidate, load)) if not line.met]
         how = f"missed {', '.join(missed)}" if missed else "met every target"
@@ -63,7 +63,7 @@ class Attempts:
             candidate=candidate,
             outcome=TrialOutcome.MISSED_TARGET if missed else TrialOutcome.MET,
             sentence=f"passed the gate and {how}",
-            artifact=made.artifact,
+            artifact=built.artifact,
             gate=gate,
             load=load,
             comparisons=_compare(candidate, gate, load),

@@ -80,10 +80,10 @@ class Bench:
         It runs in `tools`, by default llama.cpp's.
         """
         last: list[Progress] = []
+        over = asyncio.Event()
 
         async def speak() -> None:
-            while True:
-                await asyncio.sleep(SPEAK_S)
+            while not await _set_within(over, SPEAK_S):
                 if last:
                     now = last.pop()
                     last.clear()
@@ -98,8 +98,9 @@ class Bench:
         try:
             yield Workbench(tools or self.tools, self.threads, self.log(name), last.append, self.workshop.limits)
         finally:
-            speaker.cancel()
-            await asyncio.gather(speaker, return_exceptions=True)
+            # Not cancelled: while it publishes, asyncio.wait_for may swallow that before Python 3.12.
+            over.set()
+            await speaker
 
     async def say(
         self,
@@ -121,6 +122,13 @@ class Bench:
             quality=gate and quality_of(gate),
         )
         await self.job.report(status, stage.version)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def metrics_of(level: LoadLevel) -> StatusMetrics:

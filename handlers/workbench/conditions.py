@@ -44,8 +44,9 @@ def requests(load: LoadReport) -> str:
     """What each request of a load test was."""
     shared = f", the first {load.shared_prefix_tokens} of them shared by all" if load.shared_prefix_tokens else ""
     cache = "on" if load.prefix_caching else "off"
+    warm_up = counted(load.warmup_requests, "warm-up request")
     return (
         f"{load.input_tokens} prompt tokens{shared} and {load.output_tokens} output tokens a request, greedy, "
-        f"prompt cache {cache}, sent by {load.generator}; {load.warmup_requests} warm-up requests before the first "
+        f"prompt cache {cache}, sent by {load.generator}; {warm_up} before the first "
         "level. Where a level was long enough its ramps were left out: docs/load.md has the rule."
     )

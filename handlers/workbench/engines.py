@@ -1,11 +1,12 @@
 """Engines on the workbench: names as messages write them in; engines that are ready here, and their endpoints, out."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from executors import toolchain
 from executors.compress.gguf import Recipe, recipe
-from executors.compress.methods import GGUF_ENGINE, Form, Method, methods
+from executors.compress.methods import CONVERSION, GGUF_ENGINE, Form, Method, method, methods
 from executors.serve.engine import Endpoint, Engine
 from executors.serve.registry import ENGINES, engine
 from handlers.workbench.bench import Bench
@@ -15,6 +16,7 @@ from planners.catalog import accelerator_from_host
 from planners.support import alike, refusal, wanted_engines
 from schemas.error import AgentError, ErrorCode
 from schemas.plan import Strategy
+from schemas.report import ConsideredEngine
 
 
 def engine_named(name: str, workshop: Workshop) -> Engine:
@@ -46,14 +48,40 @@ def engine_loading(how: Method, workshop: Workshop) -> Engine:
 
 
 def servable(workshop: Workshop) -> frozenset[tuple[str, str]]:
-    """Engine and weight format of everything that can be made and served with the toolchains that are installed."""
-    ready = [one for one in ENGINES.values() if toolchain.installed(one.toolchain, workshop.cache)]
+    """Engine and weight format of everything that can be made and served with the toolchains that are installed.
+
+    llama.cpp is taken for granted: no job begins without it.
+    """
+    ready = toolchain.ready(workshop.cache) | {engine(GGUF_ENGINE).toolchain}
     return frozenset(
-        (one.name, how.weight_format)
-        for one in ready
-        for how in methods().values()
-        if one.loads in how.engines and toolchain.installed(how.toolchain, workshop.cache)
+        (one.name, how.weight_format) for one in ENGINES.values() for how in _ways(one) if _needed(one, how) <= ready
     )
+
+
+def considered(names: Sequence[str], workshop: Workshop) -> tuple[ConsideredEngine, ...]:
+    """Every engine that runs on this kind of machine and is among `names`, all where there are none, with its place."""
+    ready = toolchain.ready(workshop.cache)
+    wanted, _ = wanted_engines(names, host=True, ready=ENGINES)
+    return tuple(
+        ConsideredEngine(engine=one.name, missing=min((_missing(one, how, ready) for how in _ways(one)), key=len))
+        for one in ENGINES.values()
+        if one.name in wanted
+    )
+
+
+def _ways(one: Engine) -> Iterator[Method]:
+    """What makes weights that an engine loads."""
+    return (how for how in methods().values() if one.loads in how.engines)
+
+
+def _missing(one: Engine, how: Method, ready: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(_needed(one, how) - ready))
+
+
+def _needed(one: Engine, how: Method) -> frozenset[str]:
+    """The toolchains of the engine, of the method and, for folders, of what turns the model's file into one."""
+    folder = [CONVERSION] if how.output is Form.FOLDER else []
+    return frozenset((one.toolchain, how.toolchain, *(method(name).toolchain for name in folder)))
 
 
 def serving(bench: Bench, strategy: Strategy, weights: Path, name: str) -> AbstractAsyncContextManager[Endpoint]:
@@ -73,31 +101,33 @@ def serving(bench: Bench, strategy: Strategy, weights: Path, name: str) -> Abstr
     )
 
 
-def form_for(chosen: Engine, weight_format: str | None = None) -> Recipe | Method:
+def form_for(chosen: Engine, weight_format: str | None = None, ready: frozenset[str] | None = None) -> Recipe | Method:
     """How weights are made that `chosen` loads, by format or by method; the first there is where neither is named.
+
+    With `ready`, only by those toolchains.
 
     Raises:
         AgentError: `unsupported`, with the names of those that there are.
     """
     if chosen.name == GGUF_ENGINE:
         return recipe(weight_format or BASE)
-    made = [one for one in methods().values() if chosen.loads in one.engines and one.output is Form.FOLDER]
-    for one in made:
+    made = [one for one in _ways(chosen) if one.output is Form.FOLDER]
+    for one in made if ready is None else [one for one in made if _needed(chosen, one) <= ready]:
         if weight_format is None or _means(weight_format, one):
             return one
     there = ", ".join(one.name for one in made)
     raise AgentError(ErrorCode.UNSUPPORTED, f"nothing here makes {weight_format} for {chosen.name}; there are {there}")
 
 
-def how_to_make(strategy: Strategy) -> Recipe | Method:
-    """How the weights of a planned strategy are made.
+def how_to_make(strategy: Strategy, workshop: Workshop) -> Recipe | Method:
+    """How the weights of a planned strategy are made with what is installed.
 
     Raises:
         AgentError: as `form_for`.
     """
     if strategy.engine == GGUF_ENGINE:
         return Recipe(strategy.weight_format, strategy.importance_matrix)
-    return form_for(engine(strategy.engine), strategy.weight_format)
+    return form_for(engine(strategy.engine), strategy.weight_format, toolchain.ready(workshop.cache))
 
 
 def strategy_for(served: Strategy, chosen: Engine, how: Recipe | Method) -> Strategy:

@@ -7,15 +7,13 @@ from executors import toolchain
 from executors.compress.compress import Effort, compress
 from executors.compress.gguf import MANIFEST, manifest
 from executors.compress.inspect import inspect
-from executors.compress.methods import Method, loader, method
+from executors.compress.methods import CONVERSION, Method, loader, method
 from handlers.services import Services
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.weights import Base, Made, Weights
 from handlers.workshop import Workshop
 from schemas.artifact import Artifact
 from schemas.plan import StepKind
-
-CONVERSION = "safetensors"
 
 
 def required(chosen: Method, workshop: Workshop) -> None:
@@ -65,7 +63,7 @@ async def folder_base_of(bench: Bench, stage: Stage) -> Base:
         seen = await asyncio.to_thread(inspect, bench.source)
         return Base(bench.source, seen.source_format, tools)
     made = await _made(bench, conversion, bench.source, StepKind.BASELINE, stage)
-    return Base(made.weights.path, made.artifact.source_format, tools)
+    return Base(made.weights.path, made.artifact.source_format, tools, artifact=made.artifact)
 
 
 async def compress_folder(bench: Bench, base: Base, chosen: Method, stage: Stage) -> Made:

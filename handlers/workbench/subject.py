@@ -11,7 +11,7 @@ from handlers.services import Services
 from handlers.workbench.bench import Bench, Stage
 from handlers.workbench.engines import engine_loading, engine_named, form_for, strategy_for
 from handlers.workbench.folders import folder_of, required
-from handlers.workbench.forms import weights_for
+from handlers.workbench.forms import build
 from handlers.workbench.prepare import find, find_any
 from handlers.workbench.weights import Base
 from schemas.command import ModelCommand
@@ -37,8 +37,7 @@ class Subject:
         """The weights, made in the job's directory where they are not there yet."""
         if self.made:
             return self.made
-        base, smaller = await weights_for(bench, Base(self.source, ""), self.how, stage)
-        return smaller.weights.path if smaller else base.path
+        return (await build(bench, Base(self.source, ""), self.how, stage)).weights.path
 
 
 def subject_of(command: BenchmarkInference, services: Services) -> Subject:

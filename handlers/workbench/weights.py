@@ -28,6 +28,8 @@ class Base:
     tools: Toolchain | None = None
     """Where they are loaded, if that is not the bench's own toolchain."""
     engine: str = LLAMA_CPP
+    artifact: Artifact | None = None
+    """How this job made them, where it did."""
 
     @property
     def note(self) -> str:
@@ -50,7 +52,8 @@ async def base_of(bench: Bench, stage: Stage) -> Base:
         async with bench.tool(StepKind.BASELINE, stage, "base") as tool:
             return await quantize(bench.source, BASE, path, importance=None, bench=tool)
 
-    return Base(path, (await bench.step("base", Artifact, write)).source_format)
+    artifact = await bench.step("base", Artifact, write)
+    return Base(path, artifact.source_format, artifact=artifact)
 
 
 @dataclass(frozen=True)

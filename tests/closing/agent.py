@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jsonschema
+import orjson
+
+from acp.bridge.app import Bridge
 from acp.routes import Routes
 from acp.service import Backend
 from acp.settings import Settings
@@ -15,8 +19,10 @@ from executors.broker import Broker
 from handlers.registry import bind, discover
 from handlers.services import Services
 from handlers.workshop import Effort, Workshop
+from schemas.base import Record
 from schemas.status import InferenceStatus
 
+SCHEMAS = Path(__file__).parents[2] / "docs" / "contracts" / "schemas"
 SMALL = Effort(
     requests=4, rounds=3, level_limit_s=10, warmup=1, importance_tokens=512, judge_tokens=2_000, trials=2, max_threads=1
 )
@@ -43,16 +49,19 @@ class Told:
 
 
 @contextlib.asynccontextmanager
-async def agent(runs: Path, workshop: Workshop) -> AsyncIterator[str]:
-    """A running agent; the URL of its broker."""
+async def agent(runs: Path, workshop: Workshop, bridges: list[Bridge] | None = None) -> AsyncIterator[str]:
+    """A running agent; the URL of its broker. Where there is a list for it, its HTTP bridge is open too."""
+    bridged = [] if bridges is None else bridges
     async with Broker(runs / "broker") as broker:
-        settings = Settings(nats_urls=(broker.url,), runs_dir=runs, fetch_s=0.2)
+        urls = (broker.url,)
+        settings = Settings(nats_urls=urls, runs_dir=runs, fetch_s=0.2, http=bridges is not None, http_port=0)
 
         def routes(own: Settings, backend: Backend) -> Routes:
             return bind(discover(), Services(own.agent, backend.jobs, own.runs_dir, workshop))
 
         stop, ready = asyncio.Event(), asyncio.Event()
-        serving = serve(settings, stop=stop, ready=lambda _: ready.set(), make_routes=routes, signals=False)
+        told = {"ready": lambda _: ready.set(), "on_bridge": bridged.append}
+        serving = serve(settings, stop=stop, make_routes=routes, signals=False, **told)
         task = asyncio.create_task(serving)
         task.add_done_callback(lambda _: ready.set())
         await ready.wait()
@@ -61,6 +70,13 @@ async def agent(runs: Path, workshop: Workshop) -> AsyncIterator[str]:
         finally:
             stop.set()
             await task
+
+
+def as_published(report: Path, kind: type[Record]) -> bytes:
+    """A report's bytes, which keep to the schema that is published for its kind."""
+    raw, schema = report.read_bytes(), orjson.loads((SCHEMAS / f"{kind.__name__}.json").read_bytes())
+    jsonschema.validate(orjson.loads(raw), schema)
+    return raw
 
 
 async def tell(

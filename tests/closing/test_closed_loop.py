@@ -5,7 +5,9 @@ import xml.etree.ElementTree as ET
 
 import orjson
 import pytest
-from closing.agent import Told, tell
+from closing.agent import Told, as_published, tell
+from closing.test_text import HOSTILE
+from markdown_it import MarkdownIt
 
 from executors.models import GGUF_MAGIC
 from handlers.markdown.report import report_markdown
@@ -21,7 +23,7 @@ COMMAND: dict[str, object] = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "smollm2-135m-instruct",
     "targets": {"latency_p95": "60s", "throughput": 0.1},
-    "constraints": {"max_quality_loss": "3%", "hardware": "host"},
+    "constraints": {"max_quality_loss": "3%", "hardware": "host", "engines": ["llama.cpp"]},
     "workload": {"input_tokens": 16, "output_tokens": 4},
     "respond_format": "STRUCTURED_JSON",
 }
@@ -36,7 +38,7 @@ def told(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Told:
 @pytest.fixture(scope="module")
 def report(told: Told) -> Report:
     """Its report, as it is on disk."""
-    return Report.model_validate_json((told.directory / "report.json").read_bytes())
+    return Report.model_validate_json(as_published(told.directory / "report.json", Report))
 
 
 def test_phases_come_in_order_and_one_terminal_status_ends_them(told: Told) -> None:
@@ -134,6 +136,19 @@ def test_the_readable_report_leads_with_the_verdict(told: Told) -> None:
     heads = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert heads[0] == "What to do"
     assert {"Quality gate", "Predicted against measured", "Cost", "Undo", "Reproduce"} <= set(heads)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_change_nothing_of_the_page(report: Report, text: str) -> None:
+    """As the model's name, or in any sentence: the page has the same parts as with a harmless word."""
+
+    def parts(word: str) -> list[str]:
+        told = {"model": word, "sentence": word, "chosen": word, "undo": word, "baseline_note": word}
+        lists = dict.fromkeys(("actions", "not_tried", "conditions"), (word,))
+        page = report_markdown(report.model_copy(update={**told, **lists}))
+        return [token.type for token in MarkdownIt("gfm-like", {"linkify": False}).parse(page)]
+
+    assert parts(text) == parts("word")
 
 
 def test_a_job_keeps_to_its_directory(told: Told) -> None:

@@ -19,7 +19,7 @@ QUESTION = {
     "model": MODEL,
     "mode": "plan",
     "targets": {"throughput": 0.1},
-    "constraints": {"max_quality_loss": LIMIT, "hardware": "host"},
+    "constraints": {"max_quality_loss": LIMIT, "hardware": "host", "engines": ["llama.cpp"]},
     "workload": {"input_tokens": 16, "output_tokens": 4},
 }
 

@@ -38,3 +38,8 @@ def test_what_the_first_plan_did_not_name_is_not_held_against_it() -> None:
     """Nor is a trial that was never loaded."""
     assert list(learned((), (tried(2.2, 2),))) == []
     assert list(learned((candidate("Q4_0"),), (trial("Q4_0", None),))) == []
+
+
+def test_what_nothing_was_learned_about_is_not_shown() -> None:
+    """A trial of which the first plan said the same: its errors are among the predictions, and teach nothing."""
+    assert [item.metric for item in learned((predicting(4),), (tried(4, 2),))] == []

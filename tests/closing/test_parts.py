@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import orjson
 import pytest
-from closing.agent import agent
+from closing.agent import agent, as_published
 
 from cli.send import Watch, send
 from executors.models import GGUF_MAGIC
@@ -39,7 +39,7 @@ class Done:
     def report(self, kind: type[R]) -> R:
         """Its report, as it is on disk, where the readable form is too."""
         assert (self.directory / "report.md").read_text().startswith(f"# {MODEL}")
-        return kind.model_validate_json((self.directory / "report.json").read_bytes())
+        return kind.model_validate_json(as_published(self.directory / "report.json", kind))
 
 
 async def _all(runs: Path, workshop: Workshop) -> dict[str, Done]:
@@ -62,6 +62,8 @@ async def _all(runs: Path, workshop: Workshop) -> dict[str, Done]:
         await run("EVALUATE_QUALITY", candidate="Q4_0", job=made, constraints={"max_quality_loss": 0.001})
         await run("BENCHMARK_INFERENCE", workload=WORKLOAD | {"shared_prefix_tokens": 12}, profile=True)
         done["usual load"] = done["BENCHMARK_INFERENCE"]
+        await run("BENCHMARK_INFERENCE", workload=WORKLOAD, load={"concurrency": [2], "soak_minutes": 0.1})
+        done["soak"] = done["BENCHMARK_INFERENCE"]
         await run("BENCHMARK_INFERENCE", workload=WORKLOAD, load=LOAD, targets={"latency_p95": "900ms"})
         await run("COMPARE_STRATEGIES", strategies=["F16", "Q8_0", "Q2_K"], constraints=LOOSE, workload=WORKLOAD)
     return done
@@ -150,6 +152,15 @@ def test_a_load_has_the_shape_that_was_asked_for(done: dict[str, Done]) -> None:
     assert load.knee is not None
     assert (load.knee.held or 0) < (load.knee.broke or math.inf)
     assert load.knee.broke in {None, rates[-1]}
+
+
+def test_a_soak_lasts_as_long_as_was_asked(done: dict[str, Done]) -> None:
+    """Two always open for a tenth of a minute, whatever number of requests that is; memory is in the report."""
+    _, soak = done["soak"].report(PerformanceReport).load.levels
+    assert soak.duration_s >= 6
+    assert soak.completed > 2
+    assert soak.failed == 0
+    assert soak.resources.rss_peak_mb > 50
 
 
 def test_strategies_are_compared_round_by_round(done: dict[str, Done]) -> None:

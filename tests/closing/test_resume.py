@@ -24,14 +24,14 @@ COMMAND: dict[str, object] = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "SmolLM2-135M-Instruct",
     "targets": {"throughput": 0.1},
-    "constraints": {"max_quality_loss": 0.5, "hardware": "host"},
+    "constraints": {"max_quality_loss": 0.5, "hardware": "host", "engines": ["llama.cpp"]},
     "workload": {"input_tokens": 16, "output_tokens": 4},
 }
 
 
 @contextlib.asynccontextmanager
-async def agent(url: str, runs: Path, workshop: Workshop) -> AsyncIterator[Child]:
-    """An agent process of its own."""
+async def agent(url: str, runs: Path, workshop: Workshop, **effort: int) -> AsyncIterator[Child]:
+    """An agent process of its own, which spends as much as `effort` says."""
     env = {
         "INFERWRIGHT_CACHE": str(CACHE),
         "INFERWRIGHT_MODELS": str(workshop.model_roots[0]),
@@ -39,7 +39,7 @@ async def agent(url: str, runs: Path, workshop: Workshop) -> AsyncIterator[Child
         "INFERWRIGHT_EFFORT__MAX_THREADS": "1",
         "INFERWRIGHT_EFFORT__REQUESTS": str(SMALL.requests),
         "INFERWRIGHT_EFFORT__TRIALS": "1",
-    }
+    } | {f"INFERWRIGHT_EFFORT__{name.upper()}": str(value) for name, value in effort.items()}
     argv = [sys.executable, "-m", "cli.main", "serve", "--nats", url, "--runs", str(runs)]
     async with Child(argv, log=runs.with_suffix(".log"), env=env, cwd=ROOT) as child:
         yield child

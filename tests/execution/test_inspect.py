@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from execution.folders import TOKENIZER, header_of, weights, write_model, write_safetensors
 
+from executors.compress.compress import compress
 from executors.compress.inspect import inspect
+from executors.toolchain import Toolchain, specification
+from executors.worker import Workbench
+from schemas.artifact import Text
 from schemas.error import AgentError, ErrorCode
 
 UNSAFE, UNREADABLE, UNSUPPORTED = ErrorCode.UNSAFE_MODEL, ErrorCode.UNREADABLE_MODEL, ErrorCode.UNSUPPORTED
@@ -96,15 +100,18 @@ BAD: list[tuple[str, Callable[[Path], object], ErrorCode, str]] = [
 
 
 @pytest.mark.parametrize(("change", "code", "words"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_what_is_not_sound_is_refused(
+async def test_what_is_not_sound_is_refused(
     tmp_path: Path, change: Callable[[Path], object], code: ErrorCode, words: str
 ) -> None:
-    """Each kind of bad folder is one typed sentence that names the file or the number."""
+    """Each kind of bad folder is one typed sentence that names the file or the number, and nothing is left of it."""
     folder = write_model(tmp_path / "model")
     change(folder)
+    bench = Workbench(Toolchain(specification("transformers"), tmp_path / "nowhere"), 1, tmp_path / "log")
+    text = Text(name="text", path=Path("text"), sha256="0" * 64)
     with pytest.raises(AgentError, match=words) as caught:
-        inspect(folder)
+        await compress("ct2-int8", folder, tmp_path / "out", calibration=text, bench=bench)
     assert caught.value.code is code
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
 
 
 def test_bfloat16_is_looked_through_too(tmp_path: Path) -> None:

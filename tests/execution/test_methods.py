@@ -1,21 +1,25 @@
 """The table of methods is whole, and what cannot be made is refused before any tool starts."""
 
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from execution.folders import write_model
 
-from benchmarks.methods import MUST, chosen_of, everything
+from benchmarks.method_row import MUST, Row, Said, Served
+from benchmarks.methods import chosen_of, due, everything
 from executors import files, toolchain
 from executors.compress.compress import compress
 from executors.compress.gguf import recipe
 from executors.compress.methods import Form, method, methods, require_engine
+from executors.serve.registry import ENGINES
 from executors.toolchain import Toolchain
 from executors.worker import SCRIPTS, Workbench
 from planners.performance.formats import formats
-from schemas.artifact import Text
+from schemas.artifact import Artifact, FileDigest, Text
 from schemas.error import AgentError, ErrorCode
+from schemas.measurement import GateDecision, GateVerdict, QualityMeasurement
 
 TEXT = Text(name="text", path=Path("text"), sha256="0" * 64)
 
@@ -45,6 +49,93 @@ def test_the_table_has_every_method_once() -> None:
     assert {chosen_of(name).toolchain for name in names} <= set(toolchain.known())
     assert {name for name, one in methods().items() if one.output is Form.FOLDER} - set(names) == {"safetensors"}
     assert set(MUST) <= set(names)
+
+
+def test_runs_of_few_minutes_make_every_row_in_turns() -> None:
+    """Clear cases first; the others begin where the turn counts to, and over as many turns each comes to the front."""
+    names = everything()
+    orders = [due(names, turn) for turn in range(len(names))]
+    assert all(sorted(order) == sorted(names) and set(order[: len(MUST)]) == set(MUST) for order in orders)
+    assert {order[len(MUST)] for order in orders} == set(names) - set(MUST)
+    assert due([], 5) == []
+
+
+def test_only_engines_that_are_run_here_are_said_to_serve() -> None:
+    """And none is named twice."""
+    for one in methods().values():
+        assert set(one.served) <= set(ENGINES), one.name
+        assert len(set(one.engines)) == len(one.engines), one.name
+
+
+FILE = FileDigest(name="out", sha256="0" * 64, bytes=10**8)
+QUALITY = QualityMeasurement(
+    perplexity=20.0,
+    baseline_perplexity=19.0,
+    loss=0.05,
+    loss_low=0.02,
+    loss_high=0.08,
+    confidence=0.95,
+    kl=0.01,
+    kl_low=0.0,
+    kl_high=0.02,
+    top1=0.9,
+    tokens=1024,
+    text="text",
+)
+SENSE = Said(words="the late 18th century", nats=0.9)
+ROW = Row(
+    name="ct2-int8",
+    key="",
+    date="2026-11-26",
+    settings="few",
+    artifact=Artifact(
+        method="ct2-int8", weight_format="INT8", source_format="F16", tools=(), source=FILE, output=FILE, seconds=1
+    ),
+    decision=GateDecision(verdict=GateVerdict.FAILED, sentence="It fails.", quality=QUALITY, limit=0.02),
+    judged_s=1.0,
+    own=SENSE,
+    served=(Served(engine="ctranslate2", claimed=True, said=SENSE),),
+)
+
+
+def served(**found: Any) -> Served:
+    """What vLLM did with an artifact."""
+    return Served(engine="vllm", **found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, []),
+        ({"name": "Q8_0"}, ["It fails."]),
+        ({"own": Said(words="which see", nats=0.5)}, ["'which see'"]),
+        ({"own": Said(words='which see am " " "', nats=7.5)}, ["7.5 nats a token; the evaluation text has 2.94"]),
+        ({"own": Said(words="", nats=None)}, ["''"]),
+        ({"served": (Served(engine="vllm", claimed=True, refusal="no kernel"),)}, ["wrong of vllm: no kernel"]),
+        ({"served": (Served(engine="vllm", claimed=False, said=SENSE),)}, ["wrong of vllm: it serves it"]),
+        ({"served": (Served(engine="vllm", claimed=False, refusal="no kernel"),)}, []),
+        ({"served": (Served(engine="vllm", claimed=True, said=SENSE, loss=0.05, judged=0.06),)}, []),
+        (
+            {"served": (Served(engine="vllm", claimed=True, said=SENSE, loss=0.05, judged=0.15),)},
+            ["+5.0% as vllm serves"],
+        ),
+    ],
+)
+def test_what_speaks_against_a_row_is_said(change: dict[str, object], words: list[str]) -> None:
+    """Another verdict than a clear case has, no sense in its words, an engine that does otherwise than the row says."""
+    said = [*ROW.model_copy(update=change).wrong()]
+    assert len(said) == len(words)
+    assert all(word in line for word, line in zip(words, said, strict=True))
+
+
+def test_a_student_has_to_come_nearer_to_its_teacher() -> None:
+    """Its words may make no sense yet; a divergence that does not fall is wrong."""
+    for after, complaints in ((5.0, 0), (9.0, 1)):
+        told = {"curve": (8.0, after), "parameters": {"kl_before": 8.0, "kl_after": after}}
+        row = ROW.model_copy(
+            update={"artifact": ROW.artifact.model_copy(update=told), "own": Said(words="", nats=None)}
+        )
+        assert len([*row.wrong()]) == complaints
 
 
 def test_an_unknown_method_is_refused() -> None:

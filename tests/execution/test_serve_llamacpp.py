@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from executors.measure.builtin import BuiltIn
 from executors.measure.client import Client, connected
 from executors.measure.load import measure
+from executors.measure.resources import metered
 from executors.serve.engine import Endpoint, tokens
 from executors.serve.llamacpp import ENGINE, drafted, serve
 from executors.toolchain import Toolchain
@@ -75,6 +77,29 @@ async def test_an_engine_that_dies_cuts_the_work_short(llamacpp: Toolchain, ship
     with pytest.raises(AgentError, match="ended by signal 9") as caught:
         await kill_in_the_middle()
     assert caught.value.code is ErrorCode.ENGINE_FAILED
+
+
+async def test_a_death_that_the_work_did_not_notice_is_told(llamacpp: Toolchain, shipped: Path, tmp_path: Path) -> None:
+    """Work that ends just as the engine dies is no result: its requests may have failed by that death."""
+
+    async def kill_at_the_end() -> None:
+        async with serve(STRATEGY, shipped, python=llamacpp.python, log=tmp_path / "log") as endpoint:
+            (server,) = psutil.Process(endpoint.pid).children()
+            server.kill()
+
+    with pytest.raises(AgentError, match="ended by signal 9") as caught:
+        await kill_at_the_end()
+    assert caught.value.code is ErrorCode.ENGINE_FAILED
+
+
+async def test_an_engine_that_is_gone_uses_nothing() -> None:
+    """A level that begins when the engine has just died is metered all the same: its requests say what happened."""
+    gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await gone.wait()
+    async with metered(Endpoint("http://127.0.0.1:9", "m", gone.pid, 0)) as meter:
+        pass
+    used = meter.result(0, float("inf"))
+    assert (used.engine_cpu_seconds, used.rss_peak_mb, used.engine) == (0, 0, None)
 
 
 async def test_a_request_to_a_dead_engine_is_an_error_row(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from planners.catalog import (
     model_from_gguf,
     models,
 )
+from planners.support import refusal
 from planners.tables import table
 from schemas.error import AgentError, ErrorCode
 from schemas.hardware import HostFacts
@@ -234,27 +235,50 @@ def test_a_gguf_header_cut_short_is_unreadable(tmp_path: Path, cut: int) -> None
     assert error.value.code is ErrorCode.UNREADABLE_MODEL
 
 
+HOST = HostFacts.model_validate(
+    {
+        "cpu": "x",
+        "cores": 2,
+        "threads": 2,
+        "isa": ("avx2",),
+        "cache_bytes": {"l3": 1},
+        "memory_bytes": 2,
+        "memory_free_bytes": 2_000_000_000,
+        "bandwidth_gbs": {1: 12.0, 2: 18.0},
+        "gflops": {1: 50.0, 2: 95.0},
+        "busy_cores": 0.0,
+        "load_average": 0.0,
+    }
+)
+
+
 def test_the_host_becomes_an_accelerator_with_measured_facts() -> None:
     """Bandwidth and arithmetic are those probed, not nominal ones."""
-    host = HostFacts.model_validate(
-        {
-            "cpu": "x",
-            "cores": 2,
-            "threads": 2,
-            "isa": ("avx2",),
-            "cache_bytes": {"l3": 1},
-            "memory_bytes": 2,
-            "memory_free_bytes": 2_000_000_000,
-            "bandwidth_gbs": {1: 12.0, 2: 18.0},
-            "gflops": {1: 50.0, 2: 95.0},
-            "busy_cores": 0.0,
-            "load_average": 0.0,
-        }
-    )
-    device = accelerator_from_host(host)
+    device = accelerator_from_host(HOST)
     assert (device.key, device.bandwidth_gbs, device.tflops["fp32"], device.evidence) == (
         "host",
         18.0,
         0.095,
         "measured",
     )
+
+
+@pytest.mark.parametrize(
+    ("isa", "engine", "weight_format", "runs"),
+    [
+        (("avx2",), "llama.cpp", "Q8_0", True),
+        (("avx2",), "vllm", "W8A8", False),
+        (("avx2", "avx512f"), "vllm", "W8A8", True),
+        (("avx2", "avx512f"), "vllm", "GPTQ-INT4", True),
+        (("avx2", "avx512f"), "vllm", "NF4", False),
+        (("amx_bf16",), "vllm", "AWQ-INT4", True),
+        (("asimd",), "llama.cpp", "Q8_0", True),
+        (("asimd",), "vllm", "W8A8", False),
+    ],
+)
+def test_the_hosts_instructions_are_those_of_the_support_matrix(
+    isa: tuple[str, ...], engine: str, weight_format: str, *, runs: bool
+) -> None:
+    """As the system's kernel lists them, they open the engines whose kernels need them, and no others."""
+    device = accelerator_from_host(HOST.model_copy(update={"isa": isa}))
+    assert (refusal(engine, weight_format, device) is None) == runs

@@ -48,10 +48,29 @@ def test_other_engines_machines_and_metrics_are_left_alone() -> None:
 def test_a_measured_loss_may_be_negative_and_shifts_nothing() -> None:
     """Losses are replaced, not scaled."""
     found = Corrections().with_measurement(Q8, pair("quality_loss", 0.001, -0.002, 0.002), AT)
-    measured = found.quality("Q8_0", "FP16", importance_matrix=False)
+    measured = found.quality("llama.cpp", "Q8_0", "FP16", importance_matrix=False)
     assert measured is not None
     assert (measured.measured, measured.log_ratio) == (-0.002, 0.0)
-    assert found.quality("Q8_0", "Q8_0", importance_matrix=False) is None
+    assert found.quality("llama.cpp", "Q8_0", "Q8_0", importance_matrix=False) is None
+
+
+@pytest.mark.parametrize(
+    ("measured", "planned", "holds"),
+    [
+        ("transformers", "vllm", True),
+        ("transformers", "sglang", True),
+        ("openvino", "openvino", True),
+        ("openvino", "ctranslate2", False),
+        ("onnxruntime", "openvino", False),
+        ("gptqmodel", "openvino", False),
+        ("openvino", "vllm", False),
+    ],
+)
+def test_a_loss_holds_for_the_engines_that_load_what_was_measured(measured: str, planned: str, *, holds: bool) -> None:
+    """Safetensors are read by many engines; INT8 of ONNX Runtime is not OpenVINO's."""
+    strategy = Strategy(engine=measured, weight_format="INT8", accelerator="host")
+    found = Corrections().with_measurement(strategy, pair("quality_loss", 0.01, 0.7), None)
+    assert (found.quality(planned, "INT8", "FP16", importance_matrix=False) is not None) == holds
 
 
 def test_a_figure_stands_only_for_the_traffic_it_was_measured_under() -> None:

@@ -39,6 +39,20 @@ def test_an_engine_of_this_host_can_be_the_first_choice() -> None:
     assert {(item.strategy.engine, item.strategy.weight_format) for item in made.chosen} == {("openvino", "INT8")}
 
 
+def test_without_names_every_engine_that_is_ready_takes_part() -> None:
+    """Each in its own formats, the same format of two engines apart; where nobody asks what is ready, llama.cpp."""
+    ready = {("llama.cpp", "Q8_0"), ("llama.cpp", "F16"), ("openvino", "INT8"), ("ctranslate2", "INT8")}
+    seen = {(item.strategy.engine, item.strategy.weight_format) for item in planned([], frozenset(ready)).chosen}
+    assert {("llama.cpp", "Q8_0"), ("openvino", "INT8"), ("ctranslate2", "INT8")} <= seen
+    assert {item.strategy.engine for item in planned([], None).chosen} == {"llama.cpp"}
+
+
+def test_the_baseline_is_llama_cpps_whichever_engines_are_allowed() -> None:
+    """What is untouched on this host is a GGUF file."""
+    made = planned(["openvino"], frozenset({("openvino", "INT8"), ("llama.cpp", "F16")}))
+    assert (made.baseline.strategy.engine, made.baseline.strategy.weight_format) == ("llama.cpp", "F16")
+
+
 def test_nothing_to_choose_from_is_unsupported() -> None:
     """The answer says what is missing."""
     with pytest.raises(AgentError, match="openvino is not installed on this machine") as caught:

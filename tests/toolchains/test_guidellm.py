@@ -23,9 +23,10 @@ from schemas.plan import Strategy
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.usefixtures("nothing_left")]
 STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=4, context=256)
 TEXT = "The sea was calm that day, and the ships lay still in the harbour, and nobody spoke of the voyage. " * 40
-ROUNDS = 5
-NOISE = 0.10
-"""Two runs of the same load differ by so much on a machine that others use too."""
+NAMES = ("requests/s", "TTFT p50", "TPOT p50")
+ROUNDS, MOST_ROUNDS = 5, 20
+ALIKE = 1.25
+"""Of two figures that are called alike the larger one is at most so many times the other."""
 
 
 def guidellm(built_in: BuiltIn, folder: Path, timeout_s: float = 60) -> Guidellm:
@@ -42,31 +43,43 @@ def figures(level: LoadLevel) -> tuple[float, float, float]:
     return level.throughput_rps.value, level.ttft.p50.value, level.tpot.p50.value
 
 
+def ratio(ours: list[float], theirs: list[float]) -> Estimate:
+    """Guidellm's over the built-in client's, paired by round, with its 90 % interval."""
+    return paired_ratio(ours, theirs, "ratio")
+
+
+def agree(ours: list[float], theirs: list[float]) -> bool:
+    """Whether the two are shown to be alike: the whole interval of their ratio is near one, so noise shows nothing."""
+    found = ratio(ours, theirs)
+    return found.low >= 1 / ALIKE and found.high <= ALIKE
+
+
 async def test_both_generators_agree_within_noise(llamacpp: Toolchain, shipped: Path, tmp_path: Path) -> None:
-    """The same closed loop in turn by each: the paired intervals of all three figures reach within 10 % of one."""
+    """The same closed loop in turn by each; a noisier machine needs more rounds until both are shown alike."""
     level = LevelSpec(arrivals=Arrivals.CONCURRENCY, setting=4, requests=32)
 
     async def ignore(_: int, __: int, ___: LoadLevel) -> None:
         pass
 
+    pairs: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in NAMES}
     async with serve(STRATEGY, shipped, python=llamacpp.python, log=tmp_path / "log") as endpoint, connected(60) as own:
         ids = await tokens(endpoint, TEXT)
         prompts = [ids[48 * at :][:48] for at in range(16)]
         built_in = BuiltIn(Client(own, endpoint, prompts, 16))
         other = guidellm(BuiltIn(Client(own, endpoint, prompts, 16)), tmp_path)
         sides: list[tuple[Endpoint, LoadGenerator]] = [(endpoint, built_in), (endpoint, other)]
-        found = await interleaved(sides, level, rounds=ROUNDS, rows=tmp_path / "rows", on_round=ignore)
-    ours, theirs = ([figures(one) for one in side] for side in found)
-    ratios: dict[str, Estimate] = {
-        name: paired_ratio([one[place] for one in ours], [one[place] for one in theirs], name)
-        for place, name in enumerate(("requests/s", "TTFT p50", "TPOT p50"))
-    }
-    for name, ratio in ratios.items():
-        print(f"guidellm over built-in, {name}: {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})")  # noqa: T201
-    for ratio in ratios.values():
-        assert ratio.low <= 1 + NOISE
-        assert ratio.high >= 1 - NOISE
-        assert abs(ratio.value - 1) < 2 * NOISE
+        for _ in range(0, MOST_ROUNDS, ROUNDS):
+            found = await interleaved(sides, level, rounds=ROUNDS, rows=tmp_path / "rows", on_round=ignore)
+            for ours, theirs in zip(*found, strict=True):
+                for name, one, two in zip(NAMES, figures(ours), figures(theirs), strict=True):
+                    pairs[name][0].append(one)
+                    pairs[name][1].append(two)
+            if all(agree(*pair) for pair in pairs.values()):
+                break
+    for name, pair in pairs.items():
+        said, rounds = ratio(*pair), len(pair[0])
+        print(f"guidellm over built-in, {name}: {said.value:.3f} ({said.low:.3f} to {said.high:.3f}, {rounds} rounds)")  # noqa: T201
+    assert [name for name, pair in pairs.items() if not agree(*pair)] == []
 
 
 async def test_rates_traces_and_time_outs_by_guidellm(llamacpp: Toolchain, shipped: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from processes import AGENT, NAMES, AgentProcess, effects, pending, statuses, terminal_states, until
 
+from acp import supervise
 from acp.service import Service
 from acp.settings import Settings
 from cli.send import follow, request
@@ -192,3 +194,21 @@ async def test_a_handoff_for_another_agent_is_refused(client: Client) -> None:
         await request(client, handoff, AGENT)
 
     assert refused.value.code in {ErrorCode.INVALID_COMMAND, ErrorCode.NOT_AVAILABLE, ErrorCode.FORBIDDEN}
+
+
+async def test_a_swallowed_cancellation_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that a library's lost cancellation left running is ended all the same."""
+    monkeypatch.setattr(supervise, "AGAIN_S", 0.01)
+    begun = asyncio.Event()
+
+    async def stubborn() -> None:
+        for _ in range(2):
+            with contextlib.suppress(asyncio.CancelledError):
+                begun.set()
+                await asyncio.sleep(60)
+
+    work = asyncio.create_task(stubborn())
+    await begun.wait()
+    async with asyncio.timeout(5):
+        await supervise.ended(work)
+    assert work.done()
