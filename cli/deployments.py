@@ -10,6 +10,7 @@ from cli.places import workshop
 from executors import toolchain
 from executors.deploy.autoscale import Autoscaler
 from executors.deploy.engines import Engines
+from executors.deploy.gateway import kept_settings
 from executors.deploy.home import Home, homes
 from executors.deploy.limiter import Limiter
 from executors.deploy.site import Site
@@ -44,8 +45,7 @@ async def take_down(name: str, runs: Path) -> None:
     Raises:
         AgentError: `not_found`.
     """
-    site = _site(Home.under(runs.absolute() / FOLDER, name))
-    site.known()
+    site = site_at(name, runs)
     await site.take_down()
     typer.echo(f"{name} is down; its folder is {site.home.path}")
 
@@ -56,7 +56,7 @@ async def autoscale(name: str, runs: Path, rule: ScalingRule, priority_p95_ms: f
     Raises:
         AgentError: `not_found`, `engine_failed`.
     """
-    site = _site(Home.under(runs.absolute() / FOLDER, name))
+    site = site_at(name, runs)
 
     async def scaled(load: Load, decision: ScalingDecision) -> None:
         if decision.why:
@@ -73,7 +73,18 @@ async def autoscale(name: str, runs: Path, rule: ScalingRule, priority_p95_ms: f
     await asyncio.gather(*followers)
 
 
+def site_at(name: str, runs: Path) -> Site:
+    """The site of the deployment `name` under `runs`, with something in it.
+
+    Raises:
+        AgentError: `not_found`.
+    """
+    site = _site(Home.under(runs.absolute() / FOLDER, name))
+    site.known()
+    return site
+
+
 def _site(home: Home) -> Site:
     place = workshop()
     python = toolchain.find("llamacpp", place.cache).python
-    return Site(home, Engines(home, python, place.limits), place.gateway)
+    return Site(home, Engines(home, python, place.limits), kept_settings(home) or place.gateway)

@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from cli.identity import check_imports
+from schemas.command import QualityWatch
 from schemas.error import AgentError, ErrorCode, first_error
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ Nats = Annotated[
 CommandFile = Annotated[Path, typer.Argument(help="A command as JSON; - reads standard input.", allow_dash=True)]
 Deployed = Annotated[str, typer.Argument(help="The deployment's name.")]
 RUNS = Path("runs")
+WATCH = QualityWatch()
 NATS = "nats://127.0.0.1:4222"
 
 
@@ -166,6 +168,33 @@ def deployment_autoscale(
     from schemas.scaling import ScalingRule  # noqa: PLC0415
 
     _run(autoscale(name, runs, ScalingRule(fewest=fewest, most=max(fewest, most)), priority_p95))
+
+
+@deployments.command("watch", epilog="Example: **inferwright deployment watch demo --rollback**")
+def deployment_watch(
+    name: Deployed,
+    runs: Runs = RUNS,
+    *,
+    share: Annotated[float, typer.Option(help="Of the requests, whose prompts are sampled.")] = WATCH.share,
+    tokens: Annotated[int, typer.Option(help="Scored tokens of one window at the most.")] = WATCH.tokens,
+    pause_s: Annotated[float, typer.Option(help="Seconds from a verdict to the next window.")] = WATCH.pause_s,
+    limit: Annotated[float, typer.Option(min=0, help="Loss that is allowed against the untouched model.")] = 0.02,
+    rollback: Annotated[bool, typer.Option(help="Whether a breach brings the release before back.")] = WATCH.rollback,
+    off: Annotated[bool, typer.Option("--off", help="End the watch instead.")] = False,
+) -> None:
+    """Judge what serves on live prompts from now on, in the background; mode `deploy` does so by itself."""
+    from cli.watching import switch  # noqa: PLC0415
+
+    spec = QualityWatch(share=share, tokens=tokens, pause_s=pause_s, rollback=rollback)
+    _run(switch(name, runs, None if off else spec, limit))
+
+
+@deployments.command("watching", hidden=True)
+def deployment_watching(name: Deployed, runs: Runs = RUNS) -> None:
+    """The watch itself, as a deployment's supervisor runs it."""
+    from cli.watching import watching  # noqa: PLC0415
+
+    _run(watching(name, runs))
 
 
 @toolchains.command("list")

@@ -1,5 +1,6 @@
 """Production: releases behind one gateway, a rollout from one to the next step by step, and how it was judged."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -11,7 +12,8 @@ from schemas.command import DEPLOYMENT_NAME
 from schemas.evidence import Estimate
 from schemas.measurement import GateDecision, GateVerdict, Percentiles
 from schemas.plan import Strategy
-from schemas.sampling import Sampling
+from schemas.sampling import Drift, Sampling
+from schemas.traffic import Burn, RequestSeen, SenderCost
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -56,8 +58,14 @@ class Release(Record):
     """Why it may serve; None for the untouched model."""
     job: str = ""
     """The job that made it."""
+    since_s: NonNegativeFloat = 0.0
+    """When it was put into its place, seconds since 1970: earlier requests there were another release's."""
     niceness: int = Field(default=0, ge=0, le=19)
     """How far its engines stand back for other processes of the machine."""
+
+    def served(self, rows: Iterable[RequestSeen]) -> list[RequestSeen]:
+        """Of the gateway's log, the requests that went to this release."""
+        return [row for row in rows if row.slot == self.slot and row.at_s >= self.since_s]
 
     @property
     def label(self) -> str:
@@ -122,36 +130,6 @@ class Deployment(Record):
     def url(self) -> str:
         """Where clients send their requests: OpenAI-compatible."""
         return f"http://127.0.0.1:{self.port}"
-
-
-class RequestSeen(Record):
-    """One request as the gateway logged it. Times in milliseconds, -1 where it never came so far."""
-
-    at_s: float
-    """When it came, seconds since 1970."""
-    slot: str
-    """`blue`, `green`, or the frontend's name where it was refused."""
-    server: str
-    status: int
-    queue_ms: float
-    first_ms: float
-    """From connecting to the engine until its first bytes."""
-    total_ms: float
-    bytes: NonNegativeInt
-    end: str
-    """HAProxy's session state at disconnection; `--` is a normal end, a first `C` the client's own abort."""
-    priority: int = 0
-    """Lower is served first."""
-    sender: str = ""
-    """`Acp-From`, as claimed."""
-    prompt: str = ""
-    """The beginning of the body, where it was sampled."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the service failed or refused: not what the client broke off or asked wrongly."""
-        answered = 100 <= self.status < 500 and self.status != 429  # noqa: PLR2004 - HTTP
-        return not self.end.startswith("C") and not (answered and self.end.startswith("-"))
 
 
 class JudgedMetric(StrEnum):
@@ -283,6 +261,12 @@ class DeploymentReport(Record):
     window_s: NonNegativeFloat = 0.0
     """The time behind the figures of `services`."""
     services: tuple[Service, ...] = ()
+    costs: tuple[SenderCost, ...] = ()
+    """Over the last hour, by release and sender."""
+    burns: tuple[Burn, ...] = ()
+    """Over `window_s` and over the last hour, by release."""
+    drift: Drift | None = None
+    """How quality did since the rollout; None where nobody watches it."""
     hash: str = "deployment_v1"
 
 

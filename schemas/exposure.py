@@ -25,6 +25,8 @@ class QualityFigures(Record):
     loss_low: float
     loss_high: float
     limit: float
+    judged_at_s: float | None = None
+    """When the watch judged last, seconds since 1970; None where it has not yet, or nobody watches."""
 
 
 class ServiceFigures(Record):
@@ -38,6 +40,8 @@ class ServiceFigures(Record):
     """Completed requests within each of `BUCKETS_S`, cumulative; one more for all of them."""
     seconds: NonNegativeFloat
     """Their latencies' sum."""
+    busy_s: dict[str, NonNegativeFloat]
+    """Seconds in which a slot worked for each sender: what the price of the machine is shared out by."""
     share: float
     """Of the requests, as the gateway routes them."""
     error_budget: float

@@ -3,7 +3,7 @@
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from schemas.base import Record
-from schemas.deployment import RequestSeen
+from schemas.traffic import RequestSeen
 
 
 class Promise(Record):

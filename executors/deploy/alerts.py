@@ -117,7 +117,12 @@ def _slow_ratios(histogram: str, chosen: str, bound: float) -> tuple[RecordingRu
 
 def _budget() -> tuple[RecordingRule, ...]:
     budget = "inferwright_error_budget_ratio"
-    return (RecordingRule(record="inferwright:error_budget:ratio", expr=f"min by (deployment) ({budget})"),)
+    stated = f"min by (deployment) ({budget})"
+    burn = f"inferwright:requests_bad:ratio_rate1h / on (deployment) group_left () {stated}"
+    return (
+        RecordingRule(record="inferwright:error_budget:ratio", expr=stated),
+        RecordingRule(record="inferwright:error_budget_burn:ratio_rate1h", expr=burn),
+    )
 
 
 def _stated_budget(release: ClusterRelease) -> RecordingRule:
@@ -126,16 +131,23 @@ def _stated_budget(release: ClusterRelease) -> RecordingRule:
 
 
 def _cost() -> tuple[RecordingRule, ...]:
-    """US dollars per 1,000 requests, and each sender's share of what an hour costs by the requests it made."""
+    """US dollars per 1,000 requests, and each sender's share of what an hour costs by the time that slots gave it."""
+    sender = "by (deployment, strategy, sender)"
     rate = f"sum {BY} (rate(inferwright_requests_total[1h]))"
-    by_sender = "sum by (deployment, strategy, sender) (rate(inferwright_requests_total[1h]))"
+    busy, all_busy = (f"sum {by} (rate(inferwright_slot_seconds_total[1h]))" for by in (sender, BY))
     hourly = f"max {BY} (inferwright_cost_usd_per_hour)"
     return (
         RecordingRule(record="inferwright:cost_per_1k_requests:usd", expr=f"{hourly} / ({rate} * 3.6)"),
         RecordingRule(
             record="inferwright:cost_by_sender:usd_per_hour",
-            expr=f"{by_sender} / on (deployment, strategy) group_left () {rate}"
+            expr=f"{busy} / on (deployment, strategy) group_left () {all_busy}"
             f" * on (deployment, strategy) group_left () {hourly}",
+        ),
+        RecordingRule(
+            record="inferwright:cost_by_sender:usd_per_1k_requests",
+            expr=f"{busy} / on (deployment, strategy) group_left () {all_busy}"
+            f" * on (deployment, strategy) group_left () {hourly}"
+            f" / (sum {sender} (rate(inferwright_requests_total[1h])) * 3.6)",
         ),
     )
 

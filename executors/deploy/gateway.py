@@ -18,6 +18,8 @@ from schemas.error import AgentError, ErrorCode
 
 READY_S = 15.0
 POLL_S = 0.05
+SETTINGS = "gateway.json"
+"""What the gateway was last configured with, for programs that outlive the agent and its environment."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Gateway:
         """
         for name, text in haproxy.maps(self.settings, Route(stable=deployment.route.stable)).items():
             write_whole(self.home.path / name, text)
+        write_whole(self.home.path / SETTINGS, self.settings.model_dump_json())
         draft = self.home.path / "gateway.cfg.new"
         draft.write_text(haproxy.config(self.home, deployment, self.settings))
         log = self.home.logs / "gateway-check.log"
@@ -151,3 +154,9 @@ class Gateway:
 
     async def _map(self, key: str, value: int) -> None:
         await self.runtime.order(f"set map {self._share_map} {key} {value}")
+
+
+def kept_settings(home: Home) -> GatewaySettings | None:
+    """What a deployment's gateway was last configured with; None where it never was."""
+    file = home.path / SETTINGS
+    return GatewaySettings.model_validate_json(file.read_bytes(), extra="ignore") if file.exists() else None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from executors.deploy.requests import RequestLog
 from executors.deploy.site import Site
-from schemas.deployment import Release, RequestSeen, Slot
+from schemas.deployment import Release, Slot
 from schemas.error import AgentError, ErrorCode
 from schemas.limits import LimitDecision, LimitState, Traffic
+from schemas.traffic import RequestSeen
 
 LOOK_S = 0.5
 

@@ -7,7 +7,8 @@ import orjson
 from pydantic import ValidationError
 
 from executors.measure.statistics import percentiles
-from schemas.deployment import RequestSeen, Service
+from schemas.deployment import Service
+from schemas.traffic import RequestSeen
 
 ABSENT = "-"
 """How HAProxy writes what was not there."""

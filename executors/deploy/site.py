@@ -89,6 +89,7 @@ class Site:
             replicas=replicas(slot, max(strategy.replicas, len(before.stable.replicas) if before else 1)),
             gate=gate,
             job=job,
+            since_s=time.time(),
         )
 
     async def open(self, model: str, release: Release) -> Deployment:
@@ -125,7 +126,8 @@ class Site:
         known = self.home.load() or before
         numbered = {item.number: item for item in known.releases}
         stable = numbered.get(before.stable.number, before.stable)
-        more = {"state": state, "releases": (stable, release), "numbered": release.number}
+        numbered_now = max(before.numbered, release.number)  # a release that comes back keeps its number
+        more = {"state": state, "releases": (stable, release), "numbered": numbered_now}
         return before.model_copy(update=more)
 
     async def add(self, before: Deployment, release: Release, state: DeploymentState) -> Deployment:
@@ -164,6 +166,22 @@ class Site:
             used = (kept, previous) if previous else (kept,)
             self.home.forget(path for release in used for path in (release.weights, release.reference))
             return settled, left
+
+    async def go_back(self, now: Deployment) -> Deployment:
+        """Start the release before the stable one again, and give it everything.
+
+        Raises:
+            AgentError: `not_found` where none is kept; `engine_failed`.
+        """
+        before = now.previous
+        if before is None:
+            raise AgentError(ErrorCode.NOT_FOUND, f"nothing served {now.name} before {now.stable.label}")
+        slot = now.route.stable.other
+        fresh = {"slot": slot, "replicas": replicas(slot, len(before.replicas)), "since_s": time.time()}
+        again = before.model_copy(update=fresh)
+        both = await self.add(now, again, DeploymentState.ROLLING_OUT)
+        settled, _ = await self.settle(both, slot)
+        return settled
 
     async def clear(self, slot: Slot) -> None:
         """Close a place and stop what runs in it."""

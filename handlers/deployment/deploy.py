@@ -7,6 +7,7 @@ from executors.files import write_whole
 from handlers.context import JobContext
 from handlers.deployment.desk import Desk, site_of
 from handlers.deployment.rollout import roll_out
+from handlers.deployment.watching import watch
 from handlers.markdown.rollout import rollout_markdown
 from handlers.services import Services
 from schemas.command import DEPLOYMENT_NAME, OptimizeInference
@@ -60,6 +61,7 @@ async def deploy(command: OptimizeInference, report: Report, job: JobContext, se
         return site.release(before, strategy, weights, reference, gate=best.gate, job=job.job)
 
     outcome = await roll_out(desk, command.model, make)
+    await watch(site, spec.watch, command.constraints.max_quality_loss, services.workshop)
     write_whole(job.directory / "rollout.json", outcome.model_dump_json(indent=1))
     write_whole(job.directory / "rollout.md", rollout_markdown(outcome))
     return _ended(report, outcome)
