@@ -83,4 +83,5 @@ def site_at(name: str, runs: Path) -> Site:
 def _site(home: Home) -> Site:
     place = workshop()
     python = toolchain.find("llamacpp", place.cache).python
-    return Site(home, Engines(home, python, place.limits), kept_settings(home) or place.gateway)
+    engines = Engines(home, python, place.limits, cache=place.cache)
+    return Site(home, engines, kept_settings(home) or place.gateway)

@@ -83,6 +83,8 @@ frontend gateway
 {ups}    # Where one release has nobody left to answer, the other does: both passed the gate.
     use_backend green if green_up for_green or green_up !blue_up
     default_backend blue
+    # A stream passes through whatever stands before this gateway token by token, and is kept by none.
+    http-response set-header X-Accel-Buffering no if {{ res.hdr(content-type) -m beg text/event-stream }}
     log-format '{log_format}'
 {backends}
 frontend metrics

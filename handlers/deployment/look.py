@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 
+from executors.deploy.answers import counted
 from executors.deploy.costs import burn, costs, price_of
 from executors.deploy.drift import drift_of
 from executors.deploy.requests import service, since
@@ -55,6 +56,7 @@ async def look(site: Site, now: Deployment) -> DeploymentReport:
         replicas=tuple(replicas),
         queued=sum(backend.queued for backend in backends.values()),
         window_s=WINDOW_S,
+        cache=await asyncio.to_thread(counted, site.home, now),
         drift=drift,
         services=tuple(service(release.served(rows), release.label) for release in now.releases),
         costs=_costs(site, now, hour),

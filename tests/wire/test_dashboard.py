@@ -271,6 +271,7 @@ async def test_what_is_watched_after_a_rollout_is_shown(stand: Stand) -> None:
         deployment = page.locator(".deployment")
         await expect(deployment).to_contain_text("perplexity +0.49 % (\u22120.54 % to +1.52 %), limit +2.00 % measured")
         await expect(deployment).to_contain_text("52 of 61 sampled prompts used; a breach is told, and changes nothing")
+        await expect(deployment).to_contain_text("94 % of 52 requests without chance answered from it")
         await page.get_by_text("Cost by sender in the last hour").click()
         rows = page.get_by_role("table", name="Cost by sender and release").get_by_role("row")
         await expect(rows).to_have_count(4)

@@ -32,6 +32,14 @@ export function quality({ deployment, drift }) {
   );
 }
 
+/** How many answers the cache spared the engines; nothing where none is kept. */
+export function cached({ deployment, cache }) {
+  if (!deployment.cache || !cache) return null;
+  const asked = cache.hit + cache.miss;
+  const rate = asked ? `${percent(cache.hit / asked)} of ${counted(asked, "request")} without chance answered from it` : "nothing asked of it yet";
+  return el("p", { class: "quiet" }, `Answers are kept at 127.0.0.1:${deployment.cache.port}: ${rate}; ${counted(cache.passed, "other request")} passed on `, evidence("measured"));
+}
+
 /** Deployments whose costs a person has opened: they stay open when the card is drawn again. */
 const opened = new Set();
 
