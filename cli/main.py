@@ -159,11 +159,15 @@ def deployment_autoscale(
     runs: Runs = RUNS,
     fewest: Annotated[int, typer.Option(min=1, max=8, help="Replicas at the least.")] = 1,
     most: Annotated[int, typer.Option(min=1, max=8, help="Replicas at the most.")] = 8,
+    priority_p95: Annotated[
+        float | None, typer.Option(min=1, help="Milliseconds that requests of a high priority keep to at their p95.")
+    ] = None,
 ) -> None:
-    """Start and stop replicas as the load asks, until Ctrl-C."""
+    """Start and stop replicas as the load asks, and let in what priority allows, until Ctrl-C."""
     from cli.deployments import autoscale  # noqa: PLC0415
+    from schemas.scaling import ScalingRule  # noqa: PLC0415
 
-    _run(autoscale(name, runs, fewest, most))
+    _run(autoscale(name, runs, ScalingRule(fewest=fewest, most=max(fewest, most)), priority_p95))
 
 
 @deployments.command("watch", epilog="Example: **inferwright deployment watch demo --rollback**")

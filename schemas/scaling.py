@@ -15,15 +15,13 @@ class Load(Record):
     """Requests that wait for a slot."""
     open_requests: NonNegativeInt
     """Requests that have one."""
-    arrivals_rps: NonNegativeFloat
-    """Over the time since the look before."""
+    slots: PositiveFloat
+    """Requests that one replica serves at once, as its limits are now."""
 
 
 class ScalingRule(Record):
     """When to add and when to remove. Times in seconds."""
 
-    slots: PositiveInt
-    """Requests that one replica serves at once."""
     most: PositiveInt
     """Limit of machine and budget."""
     fewest: PositiveInt = 1
@@ -32,13 +30,26 @@ class ScalingRule(Record):
     low: float = Field(default=0.5, gt=0, lt=1)
     """Share of the slots, with one replica fewer, below which one may leave."""
     ready_s: NonNegativeFloat = 10.0
-    """From the decision until a new replica serves: how far ahead the trend is followed."""
+    """From the decision until a new replica serves: how far ahead demand is foretold."""
+    smooth_s: PositiveFloat = 3.0
+    """Demand is smoothed over so long: the time constant of Holt's level."""
+    trend_s: PositiveFloat = 15.0
+    """And its slope over so long."""
+    up_looks: PositiveInt = 3
+    """Looks in a row that must ask for more before more are added."""
     up_cooldown_s: NonNegativeFloat = 10.0
     """After any change, before more are added: those just added must have had time to help."""
     down_hold_s: PositiveFloat = 60.0
     """How long it must have been calm, without a change, before one leaves."""
-    trend_s: PositiveFloat = 15.0
-    """Looks of this last while make the trend."""
+
+
+class Demand(Record):
+    """Requests that wait or are served, smoothed by Holt's method."""
+
+    at_s: float
+    level: NonNegativeFloat
+    slope: float = 0.0
+    """By how many they grow each second."""
 
 
 class ScalingState(Record):
@@ -47,7 +58,9 @@ class ScalingState(Record):
     replicas: PositiveInt
     changed_s: float = -math.inf
     calm_since_s: float | None = None
-    looks: tuple[Load, ...] = ()
+    short: NonNegativeInt = 0
+    """Looks in a row that asked for more replicas."""
+    demand: Demand | None = None
 
 
 class ScalingDecision(Record):

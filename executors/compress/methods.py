@@ -63,9 +63,14 @@ class Method(Record):
     parameters: Parameters = Field(default_factory=Parameters)
 
     @property
+    def here(self) -> tuple[str, ...]:
+        """Engines that were seen to load the result on a machine without a GPU, the judging one first."""
+        return (self.engine, *self.served)
+
+    @property
     def engines(self) -> tuple[str, ...]:
-        """Every engine that loads the result, the one that was run here first."""
-        return (self.engine, *self.served, *self.documented)
+        """Every engine that loads the result somewhere."""
+        return (*self.here, *self.documented)
 
 
 @cache

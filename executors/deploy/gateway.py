@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.deploy import haproxy
+from executors.deploy import doors, haproxy
 from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.runtime import BackendNow, Runtime
@@ -110,6 +110,14 @@ class Gateway:
         """Keep the prompts of this share of all requests in the log."""
         await self._map("sampled", round(share * haproxy.PARTS))
 
+    async def doors(self, *, used: bool) -> None:
+        """Whether those without priority come by the doors from now on."""
+        await self._map(doors.KEY, int(used))
+
+    async def let_in(self, slot: Slot, at_once: int) -> None:
+        """How many of them may be with a release's engines at once; who waits longer is let in as others leave."""
+        await self.runtime.order(f"set maxconn server {slot}{doors.REST}/{doors.DOOR} {at_once}")
+
     async def green(self) -> int:
         """The parts of all requests that the green place gets now."""
         return int((await self.runtime.mapped(self._share_map))["green"])
@@ -144,8 +152,8 @@ class Gateway:
     def _share_map(self) -> Path:
         return self.home.path / "share.map"
 
-    async def _map(self, key: str, parts: int) -> None:
-        await self.runtime.order(f"set map {self._share_map} {key} {parts}")
+    async def _map(self, key: str, value: int) -> None:
+        await self.runtime.order(f"set map {self._share_map} {key} {value}")
 
 
 def kept_settings(home: Home) -> GatewaySettings | None:

@@ -19,9 +19,9 @@ from schemas.plan import Strategy
 
 POLL_S = 0.05
 AGAIN_S = 1.0
-DECODE_S = 5.0
 LAST_WORDS_S = 10.0
 """The death of a process is noticed in milliseconds, on a very busy machine in seconds."""
+DECODE_S = 5.0
 READY_TIMEOUT_S = 120.0
 SIGNALLED = 128
 """The guard's exit status is this plus the signal's number where a signal ended the engine."""

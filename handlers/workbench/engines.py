@@ -38,7 +38,7 @@ def engine_loading(how: Method, workshop: Workshop) -> Engine:
     Raises:
         AgentError: `not_available`, naming those that would.
     """
-    able = [one for one in ENGINES.values() if one.loads in how.engines]
+    able = [one for one in ENGINES.values() if one.loads in how.here]
     for one in able:
         if toolchain.installed(one.toolchain, workshop.cache):
             return one
@@ -71,7 +71,7 @@ def considered(names: Sequence[str], workshop: Workshop) -> tuple[ConsideredEngi
 
 def _ways(one: Engine) -> Iterator[Method]:
     """What makes weights that an engine loads."""
-    return (how for how in methods().values() if one.loads in how.engines)
+    return (how for how in methods().values() if one.loads in how.here)
 
 
 def _missing(one: Engine, how: Method, ready: frozenset[str]) -> tuple[str, ...]:

@@ -53,8 +53,8 @@ def subject_of(command: BenchmarkInference, services: Services) -> Subject:
     if folder and command.job:
         how = method(manifest(folder.path).method)
         chosen = named or engine_loading(how, workshop)
-        if chosen.loads not in how.engines:
-            detail = f"{chosen.name} does not load what {how.name} makes; these do: {', '.join(how.engines)}"
+        if chosen.loads not in how.here:
+            detail = f"{chosen.name} does not load what {how.name} makes here; these do: {', '.join(how.here)}"
             raise AgentError(ErrorCode.UNSUPPORTED, detail)
         return Subject(_model_of(command.job, services), chosen, how, folder.path)
     source = find(command.model, services, command.job)

@@ -5,11 +5,14 @@ import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planners.scaling import decide, most_replicas
 from schemas.scaling import Load, ScalingRule, ScalingState
 
-RULE = ScalingRule(slots=4, most=6, ready_s=5, up_cooldown_s=5, down_hold_s=30)
+SLOTS = 4
+RULE = ScalingRule(most=6, ready_s=5, up_cooldown_s=5, down_hold_s=30)
 SERVICE_S = 1.0
 
 
@@ -17,11 +20,11 @@ def follow(rate: Callable[[float], float], seconds: int, rule: ScalingRule = RUL
     """Replicas second by second, of a queue that is served at `slots / SERVICE_S` a replica."""
     state, queue, history = ScalingState(replicas=1), 0.0, []
     for at in range(seconds):
-        capacity = state.replicas * rule.slots
+        capacity = state.replicas * SLOTS
         present = queue + rate(at) * SERVICE_S
         served = min(present, capacity)
         queue = present - served
-        load = Load(at_s=at, queued=math.floor(queue), open_requests=math.ceil(served), arrivals_rps=rate(at))
+        load = Load(at_s=at, queued=math.floor(queue), open_requests=math.ceil(served), slots=SLOTS)
         state = decide(load, state, rule).state
         history.append(state.replicas)
     return history
@@ -67,13 +70,66 @@ def test_a_rising_load_is_seen_coming() -> None:
     state, first = ScalingState(replicas=1), None
     for at in range(60):
         rate = 0.06 * at
-        load = Load(at_s=at, queued=0, open_requests=round(rate), arrivals_rps=rate)
+        load = Load(at_s=at, queued=0, open_requests=round(rate), slots=SLOTS)
         state = decide(load, state, rule).state
         if first is None and state.replicas > 1:
             first = load
     assert first is not None
     assert first.queued == 0
-    assert first.open_requests < RULE.slots
+    assert first.open_requests < SLOTS
+
+
+def test_one_look_changes_nothing() -> None:
+    """Twenty requests that are gone at the next look are no reason to start anything."""
+    state = ScalingState(replicas=1)
+    for at in range(60):
+        load = Load(at_s=at, queued=20 if at == 30 else 0, open_requests=1, slots=SLOTS)
+        state = decide(load, state, RULE).state
+        assert state.replicas == 1
+
+
+RULES = st.builds(
+    ScalingRule,
+    most=st.integers(1, 8),
+    target=st.floats(0.6, 0.9),
+    low=st.floats(0.2, 0.55),
+    ready_s=st.floats(0, 30),
+    smooth_s=st.floats(1, 10),
+    trend_s=st.floats(5, 30),
+    up_looks=st.integers(1, 5),
+    up_cooldown_s=st.floats(0, 20),
+    down_hold_s=st.floats(10, 60),
+)
+
+
+@given(rate=st.floats(0, 40), rule=RULES)
+@settings(max_examples=60, deadline=None)
+def test_a_constant_load_never_oscillates(rate: float, rule: ScalingRule) -> None:
+    """By any rule: replicas go up to what it takes, perhaps down from it, and never up again; then they stay."""
+    history = follow(lambda _: rate, 1000, rule)
+    steps = [after - before for before, after in itertools.pairwise(history) if after != before]
+    assert steps == sorted(steps, key=lambda step: step < 0)
+    assert changes(history[-100:]) == 0
+
+
+@given(
+    looks=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 32)), min_size=1, max_size=60),
+    budget=st.floats(300, 5000),
+    rule=RULES,
+    running=st.integers(1, 8),
+)
+def test_no_load_leads_beyond_the_budget(
+    looks: list[tuple[int, int]], budget: float, rule: ScalingRule, running: int
+) -> None:
+    """Whatever is seen and whatever ran before: after every look the replicas cost no more than the budget a month."""
+    bounded = rule.model_copy(update={"most": most_replicas(budget, 300, rule.most)})
+    state = ScalingState(replicas=running)
+    for at, (queued, open_requests) in enumerate(looks):
+        decision = decide(Load(at_s=at, queued=queued, open_requests=open_requests, slots=SLOTS), state, bounded)
+        state = decision.state
+        assert decision.replicas == state.replicas
+        assert 1 <= decision.replicas <= rule.most
+        assert decision.replicas * 300 <= budget
 
 
 def test_the_budget_is_the_limit() -> None:

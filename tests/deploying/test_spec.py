@@ -42,7 +42,9 @@ def test_a_deployment_is_named_after_its_model(model: str, name: str) -> None:
 
 
 def test_scaling_is_one_thing_or_the_other() -> None:
-    """A number, or bounds that are in order."""
-    for said in ({}, {"replicas": 2, "autoscale": {}}, {"autoscale": {"fewest": 3, "most": 2}}, {"replicas": 99}):
+    """A number, or bounds that are in order and paid for."""
+    unpaid = {"fewest": 2, "budget_monthly": 500, "replica_monthly": 300}
+    both = {"replicas": 2, "autoscale": {}}
+    for said in ({}, both, {"autoscale": {"fewest": 3, "most": 2}}, {"autoscale": unpaid}, {"replicas": 99}):
         with pytest.raises(ValidationError):
             ScaleDeployment.model_validate({"cmd": "SCALE_DEPLOYMENT", "deployment": "x"} | said)

@@ -16,6 +16,7 @@ from executors.compress.methods import Form, method, methods, require_engine
 from executors.serve.registry import ENGINES
 from executors.toolchain import Toolchain
 from executors.worker import SCRIPTS, Workbench
+from handlers.workbench.engines import form_for
 from planners.performance.formats import formats
 from schemas.artifact import Artifact, FileDigest, Text
 from schemas.error import AgentError, ErrorCode
@@ -164,6 +165,14 @@ def test_a_method_that_the_engine_cannot_load_is_refused() -> None:
     require_engine(method("ct2-int8"), ())
     with pytest.raises(AgentError, match=r"vllm does not load what ct2-int8 makes; these do: ctranslate2") as caught:
         require_engine(method("ct2-int8"), ("vllm",))
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+
+
+@pytest.mark.parametrize("name", ["mixed-w4w8", "gptqmodel-8bit", "bnb-nf4"])
+def test_what_an_engine_refuses_here_is_not_made_for_it(name: str) -> None:
+    """VLLM has no kernel for them on a CPU, whatever it loads on a GPU: the answer names what it serves here."""
+    with pytest.raises(AgentError, match=rf"nothing here makes {name} for vllm; there are .*gptq-w4a16") as caught:
+        form_for(ENGINES["vllm"], name)
     assert caught.value.code is ErrorCode.UNSUPPORTED
 
 
