@@ -1,5 +1,6 @@
 """Engines other than llama.cpp in production, behind the same gateway; run by `make test-toolchains` only."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from handlers.workshop import Workshop
 from schemas.deployment import DeploymentList, DeploymentState, RolloutEnd, RolloutOutcome
 from schemas.error import AgentError, ErrorCode
 from schemas.measurement import GateVerdict
+from schemas.plan import StepKind
 from schemas.sampling import DriftState
+from schemas.status import InferenceStatus
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 COMMAND: dict[str, object] = {
@@ -48,13 +51,19 @@ async def test_openvino_takes_over_from_llama_cpp(
     tmp_path: Path,
 ) -> None:
     """Planned, made, judged, rolled out beside llama.cpp under load without a lost request, and watched afterwards."""
-    workshop = Workshop(cache=CACHE, model_roots=(shipped.parent,), memory=tmp_path / "memory", effort=SMALL)
+    workshop = Workshop(
+        cache=CACHE, model_roots=(shipped.parent,), memory=tmp_path / "memory", effort=replace(SMALL, trials=1)
+    )
     first = await site.open("m", site.release(None, STRATEGY, shipped, shipped))
     asked = prompts(halves.calibration.path.read_text()[:200_000], 200)
     jobs = site.home.path.parents[1]
     try:
-        async with agent(jobs, workshop) as url, Crowd(first.url, asked, rate=1.0).asking() as crowd:
-            sent = await send(COMMAND, url, watch=Watch())
+        async with agent(jobs, workshop) as url, Crowd(first.url, asked, rate=0.1).asking() as crowd:
+
+            def hear(update: InferenceStatus) -> None:
+                crowd.rate = 1.5 if update.phase is StepKind.DEPLOYMENT else 0.1
+
+            sent = await send(COMMAND, url, watch=Watch(status=hear))
             drift = await until(site, lambda drift: drift.state is DriftState.RESTING)
             told = await send({"cmd": "DEPLOYMENT_STATUS", "deployment": "test"}, url)
         scaled = await site.scale(2)
