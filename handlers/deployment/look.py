@@ -64,6 +64,24 @@ async def look(site: Site, now: Deployment) -> DeploymentReport:
     )
 
 
+def in_words(report: DeploymentReport) -> Iterator[str]:
+    """What is watched of a deployment, a line each, for a terminal."""
+    for one in report.burns:
+        if one.requests:
+            seen = f"{one.bad} of {one.requests} requests bad in {one.window_s / 60:.0f} min"
+            yield f"{one.release}: burn rate of the {one.budget:.0%} error budget {one.rate:.2f} ({seen})"
+    for cost in report.costs:
+        per_1k = cost.usd_per_1k
+        price = f"${per_1k.value:.4f} per 1,000 ({per_1k.evidence})" if per_1k else "no price known"
+        named = cost.sender or "not named"
+        yield f"{named} at {cost.release}: {cost.requests} requests, {cost.busy_s:.1f} s of slots, {price}"
+    if cache := report.cache:
+        rate = "nothing asked of it" if cache.hit_rate is None else f"{cache.hit_rate:.0%} hits"
+        yield f"cache of answers: {rate}; {cache.hit} hit, {cache.miss} missed, {cache.passed} passed on"
+    drift = report.drift
+    yield f"quality: {drift.state.value}. {drift.sentence}".strip() if drift else "quality: not watched"
+
+
 def _costs(site: Site, now: Deployment, rows: Sequence[RequestSeen]) -> tuple[SenderCost, ...]:
     """By release and sender, over the long window."""
     runs = site.home.path.parents[1]

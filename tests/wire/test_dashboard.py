@@ -265,7 +265,7 @@ async def test_what_is_watched_after_a_rollout_is_shown(stand: Stand) -> None:
     stand.stage.deployments = rollout(0.25)
     async with visit(stand.browser, stand.url) as page:
         releases = page.get_by_role("list", name="Releases and their shares of the requests").get_by_role("listitem")
-        burnt = "error budget of 1 % burns 2.44 times in the last 5 min, 2.44 times in the last 1 h measured"
+        burnt = "burn rate of the 1 % error budget 2.44 in the last 5 min, 2.44 in the last 1 h measured"
         await expect(releases.nth(1)).to_contain_text(burnt)
         await expect(page.get_by_role("heading", name="Quality since the rollout: passed")).to_be_visible()
         deployment = page.locator(".deployment")

@@ -3,13 +3,13 @@
 import { el, plain, table } from "./dom.js";
 import { counted, evidence, number, percent, signed, span, usd, when, words } from "./format.js";
 
-/** How many times too fast a release spends its error budget, over each window. */
+/** The burn rate of a release's error budget over each window: at 1, a month's is spent in a month. */
 export function burning(report, name) {
   const told = (report.burns ?? []).filter(({ release, requests }) => release === name && requests);
   if (!told.length) return null;
-  const rates = told.map(({ rate, window_s: window }) => `${number(rate)} times in the last ${span(window)}`);
+  const rates = told.map(({ rate, window_s: window }) => `${number(rate)} in the last ${span(window)}`);
   const fast = told.some(({ rate }) => rate > 1);
-  return [el("span", { class: fast && "bad" }, `error budget of ${percent(told[0].budget)} burns ${rates.join(", ")} `), evidence("measured")];
+  return [el("span", { class: fast && "bad" }, `burn rate of the ${percent(told[0].budget)} error budget ${rates.join(", ")} `), evidence("measured")];
 }
 
 /** What live prompts said of the release that serves, since its rollout. */
