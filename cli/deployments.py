@@ -15,7 +15,7 @@ from executors.deploy.home import Home, homes
 from executors.deploy.limiter import Limiter
 from executors.deploy.site import Site
 from handlers.deployment.desk import FOLDER
-from handlers.deployment.look import look
+from handlers.deployment.look import in_words, look
 from planners.limits import limit
 from planners.scaling import decide
 from schemas.deployment import DeploymentList, Slot
@@ -35,6 +35,8 @@ async def status(runs: Path, *, json: bool) -> None:
         typer.echo(report.sentence)
         for replica in report.replicas:
             typer.echo(f"  {replica.name:10} {replica.state:6} pid {replica.pid}  {replica.served} served")
+        for line in in_words(report):
+            typer.echo(f"  {line}")
     if not sites:
         typer.echo(f"nothing was deployed under {runs}")
 
@@ -87,4 +89,5 @@ def site_at(name: str, runs: Path) -> Site:
 def _site(home: Home) -> Site:
     place = workshop()
     python = toolchain.find("llamacpp", place.cache).python
-    return Site(home, Engines(home, python, place.limits), kept_settings(home) or place.gateway)
+    engines = Engines(home, python, place.limits, cache=place.cache)
+    return Site(home, engines, kept_settings(home) or place.gateway)

@@ -189,6 +189,29 @@ def deployment_watch(
     _run(switch(name, runs, None if off else spec, limit))
 
 
+@deployments.command("cache", epilog="Example: **inferwright deployment cache demo --minutes 10**")
+def deployment_cache(
+    name: Deployed,
+    runs: Runs = RUNS,
+    *,
+    megabytes: Annotated[int, typer.Option(min=1, help="On disk at the most.")] = 256,
+    minutes: Annotated[int, typer.Option(min=1, help="How long an answer is given again.")] = 60,
+    off: Annotated[bool, typer.Option("--off", help="Keep no answers any more.")] = False,
+) -> None:
+    """Keep answers to identical requests at temperature 0, before the gateway, at an address of their own. NGINX."""
+    from cli.answers import switch  # noqa: PLC0415
+
+    _run(switch(name, runs, None if off else (megabytes, minutes)))
+
+
+@deployments.command("nginx", epilog="Example: **inferwright deployment nginx demo > nginx.conf**")
+def deployment_nginx(name: Deployed, runs: Runs = RUNS) -> None:
+    """Print what NGINX would need to take the gateway's place: shares and sessions, no priorities, no queue."""
+    from cli.answers import configuration  # noqa: PLC0415
+
+    configuration(name, runs)
+
+
 @deployments.command("watching", hidden=True)
 def deployment_watching(name: Deployed, runs: Runs = RUNS) -> None:
     """The watch itself, as a deployment's supervisor runs it."""

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from schemas.base import Record
 from schemas.command import DEPLOYMENT_NAME
 from schemas.evidence import Estimate
+from schemas.exposure import CacheFigures
 from schemas.measurement import GateDecision, GateVerdict, Percentiles
 from schemas.plan import Strategy
 from schemas.sampling import Drift, Sampling
@@ -81,6 +82,21 @@ class Route(Record):
     """Of the requests, to the place beside `stable`; a session (`Acp-Session`) always meets the same release."""
 
 
+class AnswerCache(Record):
+    """Answers kept before the gateway: of requests at temperature 0 that are the same to the byte."""
+
+    port: Port
+    """Where it answers, on loopback; the gateway's own port keeps nothing."""
+    megabytes: PositiveInt = 256
+    """On disk."""
+    minutes: PositiveInt = 60
+
+    @property
+    def url(self) -> str:
+        """Where clients send requests that may be answered from what is kept."""
+        return f"http://127.0.0.1:{self.port}"
+
+
 class DeploymentState(StrEnum):
     """`rolling_out` ends in `live` again, with the old release or the new one."""
 
@@ -110,6 +126,8 @@ class Deployment(Record):
     """What served before the last promotion: what `ROLLBACK_DEPLOYMENT` goes back to."""
     numbered: NonNegativeInt = 0
     """The highest release number that was given."""
+    cache: AnswerCache | None = None
+    """None where no answer is kept, which is the rule."""
 
     @property
     def stable(self) -> Release:
@@ -265,6 +283,8 @@ class DeploymentReport(Record):
     """Over the last hour, by release and sender."""
     burns: tuple[Burn, ...] = ()
     """Over `window_s` and over the last hour, by release."""
+    cache: CacheFigures | None = None
+    """What the cache of answers did, as far as its log reaches; None where there is none."""
     drift: Drift | None = None
     """How quality did since the rollout; None where nobody watches it."""
     hash: str = "deployment_v1"

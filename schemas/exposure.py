@@ -52,6 +52,23 @@ class ServiceFigures(Record):
     """US dollars per 1,000 requests at the request rate that the plan was made for."""
 
 
+class CacheFigures(Record):
+    """What a deployment's cache of answers did, since its log began."""
+
+    deployment: str
+    hit: NonNegativeInt
+    """Answered from it."""
+    miss: NonNegativeInt
+    """Made by an engine, and kept."""
+    passed: NonNegativeInt
+    """Requests whose answers are not kept: with chance in them, or while a release is on trial."""
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of hits among those that might have been; None where there was none."""
+        return self.hit / (self.hit + self.miss) if self.hit + self.miss else None
+
+
 class ScrapeTarget(Record):
     """One row of Prometheus' HTTP service discovery."""
 
@@ -63,4 +80,5 @@ class Exposed(Record):
     """Everything in production at one moment."""
 
     services: tuple[ServiceFigures, ...] = ()
+    caches: tuple[CacheFigures, ...] = ()
     targets: tuple[ScrapeTarget, ...] = ()

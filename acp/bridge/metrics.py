@@ -61,8 +61,9 @@ class AgentCollector(Collector):
 class ProductionCollector(Collector):
     """What each release in production did, how good it is and what it costs."""
 
-    def __init__(self, services: tuple[ServiceFigures, ...]) -> None:
-        self._services = services
+    def __init__(self, exposed: Exposed) -> None:
+        self._services = exposed.services
+        self._caches = exposed.caches
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of this moment."""
@@ -83,7 +84,13 @@ class ProductionCollector(Collector):
             bounds = [*map(str, BUCKETS_S), "+Inf"]
             seconds.add_metric([one.deployment, one.strategy], list(zip(bounds, one.buckets, strict=True)), one.seconds)
             budget.add_metric([one.deployment], one.error_budget)
-        yield from (requests, seconds, busy, budget, *self._gauges(), *self._quality())
+        cached = CounterMetricFamily(
+            "inferwright_cached_requests", "Requests at the cache of answers.", labels=["deployment", "outcome"]
+        )
+        for told in self._caches:
+            for outcome in ("hit", "miss", "passed"):
+                cached.add_metric([told.deployment, outcome], getattr(told, outcome))
+        yield from (requests, seconds, busy, cached, budget, *self._gauges(), *self._quality())
 
     def _gauges(self) -> Iterator[Metric]:
         for name, text, figure in GAUGES:
@@ -106,5 +113,5 @@ def render(bus: Bus, service: Service, exposed: Exposed) -> bytes:
     """The metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(AgentCollector(bus, service))
-    registry.register(ProductionCollector(exposed.services))
+    registry.register(ProductionCollector(exposed))
     return generate_latest(registry)

@@ -27,7 +27,10 @@ def agent_rules() -> tuple[Document, ...]:
     bad = 'inferwright_requests_total{outcome!="good"}'
     return (
         engine_group(),
-        _group("inferwright-service-level", (*_bad_ratios(bad, "inferwright_requests_total"), *_budget(), *_cost())),
+        _group(
+            "inferwright-service-level",
+            (*_bad_ratios(bad, "inferwright_requests_total"), *_budget(), *_cost(), _hits()),
+        ),
         alert_group(),
     )
 
@@ -150,6 +153,13 @@ def _cost() -> tuple[RecordingRule, ...]:
             f" / (sum {sender} (rate(inferwright_requests_total[1h])) * 3.6)",
         ),
     )
+
+
+def _hits() -> RecordingRule:
+    """Share of the requests without chance in them that the cache of answers spared the engines."""
+    hit, asked = (f"inferwright_cached_requests_total{{outcome{what}}}" for what in ('="hit"', '!="passed"'))
+    rates = (f"sum by (deployment) (rate({name}[5m]))" for name in (hit, asked))
+    return RecordingRule(record="inferwright:cache_hits:ratio_rate5m", expr=" / ".join(rates))
 
 
 def _group(name: str, rules: tuple[RecordingRule, ...]) -> Document:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from executors.deploy.answers import CacheCounts
 from executors.deploy.costs import ERROR_BUDGET, OTHER, SENDER_LENGTH, Price, price_of
 from executors.deploy.drift import drift_of
 from executors.deploy.haproxy import PROGRAM
@@ -57,6 +58,7 @@ class Exposure:
     def __init__(self, root: Path, runs: Path) -> None:
         self._root, self._runs = root, runs
         self._logs: dict[str, RequestLog] = {}
+        self._caches: dict[str, CacheCounts] = {}
         self._counts: dict[tuple[str, str], _Count] = {}
         self._prices: dict[str, Price] = {}
         self._last = (0.0, Exposed())
@@ -73,8 +75,12 @@ class Exposure:
         found = [(home, deployment) for home in homes(self._root) if (deployment := home.load())]
         services = tuple(one for home, deployment in found for one in self._services(home, deployment))
         targets = tuple(target for _, deployment in found for target in _targets(deployment))
-        self._last = (time.monotonic(), Exposed(services=services, targets=targets))
+        caches = tuple(told for home, deployment in found if (told := self._cache(home).read(deployment)))
+        self._last = (time.monotonic(), Exposed(services=services, caches=caches, targets=targets))
         return self._last[1]
+
+    def _cache(self, home: Home) -> CacheCounts:
+        return self._caches.setdefault(home.name, CacheCounts(home))
 
     def _services(self, home: Home, deployment: Deployment) -> Iterable[ServiceFigures]:
         limit_ms = deployment.last.latency_limit_ms if deployment.last else None

@@ -89,6 +89,8 @@ frontend gateway
     use_backend green if green_up for_green or green_up !blue_up
     use_backend blue-rest if by_door
     default_backend blue
+    # A stream passes through whatever stands before this gateway token by token, and is kept by none.
+    http-response set-header X-Accel-Buffering no if {{ res.hdr(content-type) -m beg text/event-stream }}
     log-format '{log_format}'
 {backends}{doors}
 frontend metrics

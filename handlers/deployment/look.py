@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 
+from executors.deploy.answers import counted
 from executors.deploy.costs import burn, costs, price_of
 from executors.deploy.drift import drift_of
 from executors.deploy.requests import service, since
@@ -55,11 +56,30 @@ async def look(site: Site, now: Deployment) -> DeploymentReport:
         replicas=tuple(replicas),
         queued=sum(backend.queued for backend in backends.values()),
         window_s=WINDOW_S,
+        cache=await asyncio.to_thread(counted, site.home, now),
         drift=drift,
         services=tuple(service(release.served(rows), release.label) for release in now.releases),
         costs=_costs(site, now, hour),
         burns=tuple(_burns(now, {WINDOW_S: rows, LONG_S: hour})),
     )
+
+
+def in_words(report: DeploymentReport) -> Iterator[str]:
+    """What is watched of a deployment, a line each, for a terminal."""
+    for one in report.burns:
+        if one.requests:
+            seen = f"{one.bad} of {one.requests} requests bad in {one.window_s / 60:.0f} min"
+            yield f"{one.release}: burn rate of the {one.budget:.0%} error budget {one.rate:.2f} ({seen})"
+    for cost in report.costs:
+        per_1k = cost.usd_per_1k
+        price = f"${per_1k.value:.4f} per 1,000 ({per_1k.evidence})" if per_1k else "no price known"
+        named = cost.sender or "not named"
+        yield f"{named} at {cost.release}: {cost.requests} requests, {cost.busy_s:.1f} s of slots, {price}"
+    if cache := report.cache:
+        rate = "nothing asked of it" if cache.hit_rate is None else f"{cache.hit_rate:.0%} hits"
+        yield f"cache of answers: {rate}; {cache.hit} hit, {cache.miss} missed, {cache.passed} passed on"
+    drift = report.drift
+    yield f"quality: {drift.state.value}. {drift.sentence}".strip() if drift else "quality: not watched"
 
 
 def _costs(site: Site, now: Deployment, rows: Sequence[RequestSeen]) -> tuple[SenderCost, ...]:

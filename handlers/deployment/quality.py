@@ -16,7 +16,6 @@ from executors.serve.engine import text_of
 from executors.worker import Workbench
 from handlers.deployment.desk import Desk
 from handlers.workbench.weights import Weights
-from handlers.workshop import Workshop
 from schemas.deployment import JudgedMetric, Judgement, Release
 from schemas.error import AgentError
 from schemas.evidence import Estimate, Evidence
@@ -45,24 +44,25 @@ class LiveQuality:
             limit=desk.max_quality_loss, confidence=desk.spec.confidence, max_tokens=desk.spec.quality_tokens
         )
         log = desk.job.directory / "logs" / "judge-live.log"
-        self.decision = await judge_live(
-            desk.site.home, self.release, self.prompts, rule, workshop=desk.workshop, log=log
-        )
+        bench = Workbench(desk.tools, 1, log, limits=desk.workshop.limits)
+        cache = desk.workshop.cache
+        self.decision = await judge_live(desk.site.home, self.release, self.prompts, rule, bench=bench, cache=cache)
         await desk.say(self.decision.sentence, SHARE_DONE, gate=self.decision)
         return _judgement(self.decision)
 
 
 async def judge_live(
-    home: Home, release: Release, prompts: LivePrompts, rule: GateRule, *, workshop: Workshop, log: Path
+    home: Home, release: Release, prompts: LivePrompts, rule: GateRule, *, bench: Workbench, cache: Path
 ) -> GateDecision:
     """The gate's decision on a release of the deployment in `home`, against its reference.
+
+    It stands back for others; `bench` is for what llama.cpp loads, toolchains for other weights are in `cache`.
 
     Raises:
         AgentError: as `judge`; `toolchain_missing`.
     """
-    scored = weights_at(home.path / release.weights, workshop)
-    limits = replace(workshop.limits, niceness=STAND_BACK)
-    tools = scored.tools or toolchain.find("llamacpp", workshop.cache)
+    scored = weights_at(home.path / release.weights, cache)
+    limits = replace(bench.limits, niceness=STAND_BACK)
     private = home.path / "prompts"
     try:
         return await judge(
@@ -71,14 +71,14 @@ async def judge_live(
             text=prompts.write(private / "live.txt"),
             rule=rule,
             cache=private / "scores",
-            bench=Workbench(tools, 1, log, limits=limits),
+            bench=replace(bench, toolchain=scored.tools or bench.toolchain, limits=limits),
             engine=scored.engine,
         )
     finally:
         await asyncio.to_thread(shutil.rmtree, private, ignore_errors=True)
 
 
-def weights_at(path: Path, workshop: Workshop) -> Weights:
+def weights_at(path: Path, cache: Path) -> Weights:
     """Weights of a release, with the engine that scores them and its toolchain: a folder's notes name its method.
 
     Raises:
@@ -87,7 +87,7 @@ def weights_at(path: Path, workshop: Workshop) -> Weights:
     if not path.is_dir():
         return Weights(path)
     made = manifest(path)
-    return Weights(path, made.engine, toolchain.find(method(made.method).toolchain, workshop.cache))
+    return Weights(path, made.engine, toolchain.find(method(made.method).toolchain, cache))
 
 
 def decoder(release: Release) -> Decode:

@@ -3,12 +3,14 @@
 import sys
 from functools import partial
 
+from executors import toolchain
 from executors.deploy.drift import DriftWatch, begin, forget
 from executors.deploy.home import Home
 from executors.deploy.prompts import LivePrompts
 from executors.deploy.site import Site
 from executors.deploy.supervisor import Program, Supervisor
 from executors.measure.gate import GateRule
+from executors.worker import Workbench
 from handlers.deployment.quality import decoder, judge_live
 from handlers.workbench.prepare import measuring
 from handlers.workshop import Workshop
@@ -38,11 +40,16 @@ async def watch(site: Site, spec: QualityWatch | None, limit: float, workshop: W
 
 
 def watch_of(site: Site, workshop: Workshop) -> DriftWatch:
-    """The loop itself."""
+    """The loop itself.
+
+    Raises:
+        AgentError: `toolchain_missing`.
+    """
+    tools = toolchain.find("llamacpp", workshop.cache)
+    bench = Workbench(tools, 1, site.home.logs / "judge-live.log", limits=workshop.limits)
 
     async def judge(release: Release, prompts: LivePrompts, rule: GateRule) -> GateDecision:
-        log = site.home.logs / "judge-live.log"
-        return await judge_live(site.home, release, prompts, rule, workshop=workshop, log=log)
+        return await judge_live(site.home, release, prompts, rule, bench=bench, cache=workshop.cache)
 
     return DriftWatch(site, judge, decoder, partial(measuring, workshop))
 

@@ -86,7 +86,7 @@ def served(home: Home, **fields: Any) -> None:
 def samples(figures: Exposure) -> dict[tuple[str, ...], float]:
     """Every sample as Prometheus parses it, by name and the values of its labels."""
     registry = CollectorRegistry()
-    registry.register(ProductionCollector(figures.read().services))
+    registry.register(ProductionCollector(figures.read()))
     text = generate_latest(registry).decode()
     return {
         (sample.name, *(sample.labels[label] for label in LABELS if label in sample.labels)): sample.value

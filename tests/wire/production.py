@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 
 from schemas.command import QualityWatch
 from schemas.deployment import (
+    AnswerCache,
     Deployment,
     DeploymentReport,
     DeploymentState,
@@ -20,6 +21,7 @@ from schemas.deployment import (
     Slot,
 )
 from schemas.evidence import Estimate, Evidence
+from schemas.exposure import CacheFigures
 from schemas.measurement import GateDecision, GateVerdict, Percentiles, QualityMeasurement
 from schemas.plan import Strategy
 from schemas.sampling import Drift, DriftState, Sampling
@@ -121,6 +123,7 @@ def rollout(share: float = 0.25, p95: float = 812.0) -> tuple[DeploymentReport, 
         releases=(old, new),
         last=last,
         numbered=3,
+        cache=AnswerCache(port=8802),
     )
     replicas = tuple(
         ReplicaNow(name=release.replicas[0].name, release=release.label, state="UP", open_requests=1, served=80, pid=1)
@@ -136,6 +139,7 @@ def rollout(share: float = 0.25, p95: float = 812.0) -> tuple[DeploymentReport, 
         services=services,
         costs=_costs(old, new),
         burns=(_burn(old, 300, 120, 0), _burn(old, 3600, 1210, 6), _burn(new, 300, 41, 1), _burn(new, 3600, 41, 1)),
+        cache=CacheFigures(deployment="chat", hit=49, miss=3, passed=12),
         drift=_drift(),
     )
     return (report,)

@@ -265,12 +265,13 @@ async def test_what_is_watched_after_a_rollout_is_shown(stand: Stand) -> None:
     stand.stage.deployments = rollout(0.25)
     async with visit(stand.browser, stand.url) as page:
         releases = page.get_by_role("list", name="Releases and their shares of the requests").get_by_role("listitem")
-        burnt = "error budget of 1 % burns 2.44 times in the last 5 min, 2.44 times in the last 1 h measured"
+        burnt = "burn rate of the 1 % error budget 2.44 in the last 5 min, 2.44 in the last 1 h measured"
         await expect(releases.nth(1)).to_contain_text(burnt)
         await expect(page.get_by_role("heading", name="Quality since the rollout: passed")).to_be_visible()
         deployment = page.locator(".deployment")
         await expect(deployment).to_contain_text("perplexity +0.49 % (\u22120.54 % to +1.52 %), limit +2.00 % measured")
         await expect(deployment).to_contain_text("52 of 61 sampled prompts used; a breach is told, and changes nothing")
+        await expect(deployment).to_contain_text("94 % of 52 requests without chance answered from it")
         await page.get_by_text("Cost by sender in the last hour").click()
         rows = page.get_by_role("table", name="Cost by sender and release").get_by_role("row")
         await expect(rows).to_have_count(4)

@@ -3,7 +3,7 @@
 import { chart } from "./charts.js";
 import { el, find, plain } from "./dom.js";
 import { counted, evidence, ms, number, percent, rps, signed, span, strategyName, words } from "./format.js";
-import { burning, costs, quality } from "./watched.js";
+import { burning, cached, costs, quality } from "./watched.js";
 
 const LOOKS = 300;
 /** What each deployment showed since this page was opened: `{at, release, rate, p95}`. */
@@ -119,6 +119,7 @@ function card(report, at) {
     el("p", {}, plain(report.sentence)),
     weights(report),
     charts(remember(report, at)),
+    cached(report),
     quality(report),
     costs(report),
     lastChange(deployment),

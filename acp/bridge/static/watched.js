@@ -3,13 +3,13 @@
 import { el, plain, table } from "./dom.js";
 import { counted, evidence, number, percent, signed, span, usd, when, words } from "./format.js";
 
-/** How many times too fast a release spends its error budget, over each window. */
+/** The burn rate of a release's error budget over each window: at 1, a month's is spent in a month. */
 export function burning(report, name) {
   const told = (report.burns ?? []).filter(({ release, requests }) => release === name && requests);
   if (!told.length) return null;
-  const rates = told.map(({ rate, window_s: window }) => `${number(rate)} times in the last ${span(window)}`);
+  const rates = told.map(({ rate, window_s: window }) => `${number(rate)} in the last ${span(window)}`);
   const fast = told.some(({ rate }) => rate > 1);
-  return [el("span", { class: fast && "bad" }, `error budget of ${percent(told[0].budget)} burns ${rates.join(", ")} `), evidence("measured")];
+  return [el("span", { class: fast && "bad" }, `burn rate of the ${percent(told[0].budget)} error budget ${rates.join(", ")} `), evidence("measured")];
 }
 
 /** What live prompts said of the release that serves, since its rollout. */
@@ -30,6 +30,14 @@ export function quality({ deployment, drift }) {
     drift.sentence ? el("p", {}, plain(drift.sentence)) : null,
     el("p", { class: "quiet" }, `${words(state)}: ${share}${seen}; ${watch.rollback ? "a breach brings the release before back" : "a breach is told, and changes nothing"}`),
   );
+}
+
+/** How many answers the cache spared the engines; nothing where none is kept. */
+export function cached({ deployment, cache }) {
+  if (!deployment.cache || !cache) return null;
+  const asked = cache.hit + cache.miss;
+  const rate = asked ? `${percent(cache.hit / asked)} of ${counted(asked, "request")} without chance answered from it` : "nothing asked of it yet";
+  return el("p", { class: "quiet" }, `Answers are kept at 127.0.0.1:${deployment.cache.port}: ${rate}; ${counted(cache.passed, "other request")} passed on `, evidence("measured"));
 }
 
 /** Deployments whose costs a person has opened: they stay open when the card is drawn again. */
