@@ -25,9 +25,10 @@ from executors.deploy.requests import RequestLog
 from executors.deploy.site import Site
 from executors.serve import llamacpp
 from planners.limits import ceiling, limit
-from schemas.deployment import RequestSeen, Slot
+from schemas.deployment import Route, Slot
 from schemas.limits import LimitState, Promise, Traffic
 from schemas.scaling import ScalingRule
+from schemas.traffic import RequestSeen
 
 PROMISE = Promise(p95_ms=100, enough=5)
 
@@ -128,10 +129,12 @@ async def test_the_rest_waits_before_its_door(runs: Path) -> None:
         now = await found.backend(Slot.BLUE)
         assert now.open_requests - now.queued == 2
         assert await asyncio.gather(*rest) == ["blue"] * 6
+        await found.send(Route(stable=Slot.GREEN))
+        assert await ask(session, url) == "green"
         await asyncio.sleep(0.5)
         rows = log.new()
-    assert {row.slot for row in rows} == {"blue"}
-    assert len(rows) == 7
+    assert [row.slot for row in rows] == ["blue"] * 7 + ["green"]
+    assert {row.server for row in rows} == {"door", "blue-1"}
     (urgent,) = [row for row in rows if row.priority < 0]
     assert urgent.queue_ms < min(row.queue_ms for row in rows if row.queue_ms > 400)
 
