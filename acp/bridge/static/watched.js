@@ -49,7 +49,7 @@ export function costs({ deployment: { name }, costs: told = [] }) {
   const priced = told.find(({ usd_per_1k: price }) => price);
   const rows = told.map(({ release, sender, requests, busy_s: busy, usd_per_1k: price }) => [
     plain(sender, 64) || "not named",
-    plain(release, 80),
+    plain(release, 80).split(" ")[0],
     number(requests),
     `${number(busy)} s`,
     price ? el("span", {}, `${usd(price.value)} `, evidence(price.evidence)) : "no price known",
