@@ -177,9 +177,9 @@ def write(ran: Ran, name: str, promise: Promise | None, folder: Path) -> None:
     waiting = below.twinx()
     waiting.fill_between(seconds, [look.waiting for look in ran.looks], step="post", color="#9a9a9a", alpha=0.3)
     waiting.set_ylabel("waiting (grey)")
-    below.set(xlabel="seconds", ylabel="replicas, requests")
+    below.set(xlabel="seconds", ylabel="replicas, requests", ylim=(0, None))
     for axes in (above, below):
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
         for mark in ran.marks[1:3]:
             axes.axvline(mark - began, color="#444444", linewidth=0.8, linestyle=":")
     with rc_context({"svg.fonttype": "none"}):

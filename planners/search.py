@@ -126,7 +126,7 @@ def _narrowed(searched: Searched, keep: NDArray[np.bool_]) -> Searched:
             replica,
             **{
                 name: getattr(replica, name)[keep]
-                for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "alone_s", "passes")
+                for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "alone_s", "passes", "joins")
             },
         ),
         **{

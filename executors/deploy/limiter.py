@@ -25,7 +25,6 @@ class Limiter:
     site: Site
     limit: Limit
     on_look: OnLook
-    look_s: float = LOOK_S
 
     async def run(self) -> None:
         """Look, decide, tell the gateway, again and again, each release by itself.
@@ -46,7 +45,7 @@ class Limiter:
             except AgentError as error:
                 if error.code is not ErrorCode.TOOL_FAILED:
                     raise
-            await asyncio.sleep(self.look_s)
+            await asyncio.sleep(LOOK_S)
 
     async def _one(self, release: Release, before: LimitState | None, rows: list[RequestSeen]) -> LimitState:
         now = await self.site.gateway.backend(release.slot)

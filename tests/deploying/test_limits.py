@@ -158,7 +158,7 @@ async def test_in_a_spike_priority_keeps_its_promise(runs: Path, tmp_path: Path)
     """Ten times the load: none of high priority fails, its p95 is as promised and far below that of the rest.
 
     The engine is a double that takes 160 ms for such a request alone and 640 ms beside three others: a slot kept is not
-    enough. Supervisor, gateway, autoscaler and limiter are real.
+    enough, and order in the queue alone comes to twice what is promised. All else is real.
     """
     promise = Promise(p95_ms=600)
     home = Home.under(runs / "deployments", "doubles")
