@@ -157,6 +157,12 @@ async def test_no_release_answers_from_anothers_cache(runs: Path) -> None:
             await ask(session, url)
         assert (gone.cache, folder.exists()) == (None, False)
         assert await ask(session, gone.url) == "green"
+        (folder / "answers-v2").mkdir(parents=True)
+        again = await site.keep_answers(both.cache)
+        before = (await site.gateway.backend(Slot.GREEN)).served
+        assert {await ask(session, url) for _ in range(5)} == {"green"}
+        assert (await site.gateway.backend(Slot.GREEN)).served == before + 1
+        assert again.cache == both.cache
 
 
 async def test_a_killed_cache_comes_back(runs: Path) -> None:
