@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.fit import FILES, thinned
+from benchmarks.fit_quality import HELD_OUT, covered, load_cases, verdicts
 from benchmarks.fit_quality import held_out as quality_held_out
-from benchmarks.fit_quality import load_cases, verdicts
 from benchmarks.holdout import Miss, blended, every_way
 from benchmarks.rows import Row, load
 from planners.performance.calibration import calibration, shares
@@ -25,6 +25,7 @@ from planners.performance.forecast import with_kernels
 from planners.performance.kernels import Kernels
 from planners.performance.observe import Observations
 from planners.performance.silicon import available, kernels_of
+from planners.quality import quality_model
 
 Floats = NDArray[np.float64]
 
@@ -114,18 +115,19 @@ def _line(way: str, name: str, misses: list[Miss], kernels: Kernels | None) -> s
 
 
 def quality_table() -> list[str]:
-    """Verdicts at 2 % on held-out models and publications."""
+    """Verdicts at 2 % on held-out models, families and publications."""
     cases = load_cases()
     lines = ["", "## Quality: accept or reject at a loss of 2 %", ""]
-    lines += ["| held out by | rows | right | wrongly accepted | within 0.3 points of 2 % | right there | elsewhere |"]
-    lines += ["|---|---|---|---|---|---|---|"]
-    for name, by in (("model", lambda case: case.model), ("publication", lambda case: case.group)):
+    lines += ["| held out by | rows | right | wrongly accepted | within 0.3 points of 2 % | right there | elsewhere "]
+    lines[-1] += "| within 90 % interval |"
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for name, by in HELD_OUT.items():
         pairs = quality_held_out(cases, by)
         found = verdicts(pairs)
         easy = (found["right"] * found["n"] - found["hard right"] * found["hard n"]) / (found["n"] - found["hard n"])
         lines.append(
             f"| {name} | {found['n']} | {found['right']:.1%} | {found['wrongly accepted']:.1%} | {found['hard n']} "
-            f"| {found['hard right']:.0%} | {easy:.1%} |"
+            f"| {found['hard right']:.0%} | {easy:.1%} | {covered(quality_model(), pairs):.0%} |"
         )
     return lines
 

@@ -31,6 +31,8 @@ class Server:
     tokens: int
     cache_tokens: float
     chunked: bool = True
+    joins: bool = True
+    """Whether requests join those that run; else they wait for the end of the batch."""
     admission_s: float = 0.0
     """Seconds between a request's arrival and its being seen by the scheduler."""
 
@@ -138,6 +140,8 @@ class _Run:
 
     def _admit(self) -> None:
         """Let waiting requests in, in order, while a sequence and the cache for all their tokens are free."""
+        if not self.server.joins and (self.reading or self.writing):
+            return
         while self.waiting and len(self.reading) + len(self.writing) < self.server.sequences:
             index = self.waiting[0]
             request = self.requests[index]

@@ -85,7 +85,7 @@ def _search(
         scores = scores - 1e6 * bits[space.group][:, None]
     fits = judged.runs
     if not fits.any():  # none keeps up: the one that comes nearest
-        fits, scores = served.footprint.fits & space.joins, -judged.latency.capacity
+        fits, scores = served.footprint.fits, -judged.latency.capacity
     if not fits.any():
         return None
     best = int(np.flatnonzero(fits)[np.argmin(scores[fits])])

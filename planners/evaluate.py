@@ -66,7 +66,16 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic, *, silicon: bool) -
             kept[here], kept[here[measured_here]] = Evidence.CALIBRATED, Evidence.SILICON
     passes = np.ceil(traffic.input_tokens / space.batched_tokens)[:, None] * (space.chunked[:, None] == 1)
     replica = Replica(
-        space.batches.astype(np.float64), tpot, step, rate, prompt, busy, alone, passes, traffic.output_tokens
+        space.batches.astype(np.float64),
+        tpot,
+        step,
+        rate,
+        prompt,
+        busy,
+        alone,
+        passes,
+        space.joins,
+        traffic.output_tokens,
     )
     rounds = busy + traffic.output_tokens * step / space.batches
     sustained = np.minimum(rate, traffic.output_tokens / rounds)

@@ -24,7 +24,6 @@ def ruled_out_of(searched: Searched, chosen: tuple[int, ...]) -> tuple[RuledOut,
     left = np.ones(judged.runs.shape, dtype=np.bool_)
     found = [RuledOut(reason=item.reason, count=item.count, example=item.example) for item in space.refused]
     reasons: list[tuple[str, _Bools]] = [
-        ("the engine does not decode so many sequences together", ~space.joins),
         ("does not fit into memory", ~searched.served.footprint.fits),
         ("cannot keep up with the arrivals", ~judged.runs),
     ]

@@ -7,6 +7,7 @@ from planners.candidates import Searched
 from planners.figures import plain
 from planners.performance.sources import Layout
 from planners.performance.steps import step_functions
+from planners.support import engines
 from schemas.plan import Candidate
 
 REQUESTS = 800
@@ -14,7 +15,7 @@ _SEED = 0
 
 
 def simulated(found: Searched, candidate: Candidate) -> Simulation | None:
-    """Continuous batching, iteration by iteration, at one replica's share of the rate; None without a rate."""
+    """The engine's batching, iteration by iteration, at one replica's share of the rate; None without a rate."""
     traffic, strategy = found.traffic, candidate.strategy
     if traffic.rate == 0.0 or strategy.speculation != "none":
         return None
@@ -40,6 +41,7 @@ def simulated(found: Searched, candidate: Candidate) -> Simulation | None:
         tokens=strategy.batched_tokens,
         cache_tokens=float(strategy.max_sequences * traffic.tokens),
         chunked=strategy.chunked_prefill,
+        joins=engines()[strategy.engine].joins,
     )
     arrivals = poisson(traffic.rate / strategy.replicas, REQUESTS, max(1, read), traffic.output_tokens, seed=_SEED)
     return simulate(server, prefill, decode, arrivals)

@@ -6,31 +6,37 @@ import numpy as np
 
 from planners.candidates import Searched, strategy_at
 from planners.choose import score
-from planners.search import Facts, again, within_fixed_limits
+from planners.search import Facts, again, within_fixed_limits, without_guesses
 from schemas.command import OptimizeInference
 from schemas.plan import Relaxation
 
 _HALVINGS = 12
 _MOST = 1e3
+_NOTHING: frozenset[str] = frozenset()
+_MONEY, _QUALITY = frozenset({"budget_monthly"}), frozenset({"max_quality_loss"})
 _TIMES = ("latency_p50", "latency_p95", "latency_p99", "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95")
 
 
 def jointly(request: OptimizeInference, facts: Facts, searched: Searched) -> tuple[Relaxation, ...]:
-    """Times and rates first; where those are not enough, quality and budget too; nothing where that is not either."""
-    for everything, candidates in ((False, within_fixed_limits(searched)), (True, searched)):
-        found = _smallest_factor(request, facts, candidates, everything=everything)
+    """Times and rates first; where those are not enough, the budget too, quality last; nothing if even that is no help.
+
+    What is named stands on no guessed tokens, whose acceptance is assumed.
+    """
+    kept, all_of_them = without_guesses(within_fixed_limits(searched)), without_guesses(searched)
+    for also, candidates in ((_NOTHING, kept), (_MONEY, all_of_them), (_MONEY | _QUALITY, all_of_them)):
+        found = _smallest_factor(request, facts, candidates, also=also)
         if found is not None:
             return _named(request, searched, found)
     return ()
 
 
 def _smallest_factor(
-    request: OptimizeInference, facts: Facts, searched: Searched, *, everything: bool
+    request: OptimizeInference, facts: Facts, searched: Searched, *, also: frozenset[str]
 ) -> Searched | None:
     """The search under limits loosened by the smallest factor at which some candidate meets them all."""
 
     def loosened(factor: float) -> Searched:
-        asked = _scaled(request, factor, everything=everything)
+        asked = _scaled(request, factor, also=also)
         return again(asked, searched, facts.prices, towards_feasible(searched.traffic.rate / factor, at_least=True))
 
     best = loosened(_MOST)
@@ -68,8 +74,8 @@ def _named(request: OptimizeInference, searched: Searched, found: Searched) -> t
     )
 
 
-def _scaled(request: OptimizeInference, factor: float, *, everything: bool) -> OptimizeInference:
-    """The request with its times longer and its rates lower by `factor`; with `everything`, loss and budget too."""
+def _scaled(request: OptimizeInference, factor: float, *, also: frozenset[str]) -> OptimizeInference:
+    """The request with its times longer and its rates lower by `factor`, and the constraints named in `also` larger."""
     targets = request.targets
     changed: dict[str, float] = {
         name: getattr(targets, name) * factor for name in _TIMES if getattr(targets, name) is not None
@@ -79,14 +85,14 @@ def _scaled(request: OptimizeInference, factor: float, *, everything: bool) -> O
         for name in ("throughput", "throughput_tokens")
         if getattr(targets, name) is not None
     }
-    update: dict[str, object] = {"targets": targets.model_copy(update=changed)}
-    if everything:
-        limits = request.constraints
-        money = None if limits.budget_monthly is None else limits.budget_monthly * factor
-        update["constraints"] = limits.model_copy(
-            update={"max_quality_loss": limits.max_quality_loss * factor, "budget_monthly": money}
-        )
-    return request.model_copy(update=update)
+    limits = request.constraints
+    larger = {name: asked * factor for name in also if (asked := getattr(limits, name)) is not None}
+    return request.model_copy(
+        update={
+            "targets": targets.model_copy(update=changed),
+            "constraints": limits.model_copy(update=larger),
+        }
+    )
 
 
 def rate_name(request: OptimizeInference) -> str:

@@ -115,7 +115,7 @@ def judge(
         monthly=hourly * HOURS_PER_MONTH,
         rents=rents,
         limits=(),
-        runs=space.joins & served.footprint.fits & keeps_up,
+        runs=served.footprint.fits & keeps_up,
     )
     return replace(judged, limits=limits_of(request, traffic, space, judged))
 

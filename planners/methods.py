@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from planners.performance.formats import formats
+
 _SCHEMES = (
     (r"spinquant", "spinquant"),
     (r"quarot", "quarot"),
@@ -26,7 +28,9 @@ _SCHEMES = (
 )
 _TUNED_TYPES = frozenset({"q2ks", "q3ks", "q4km"})
 """GGUF files that auto-round's page names without separators: tuned by it."""
-_GGUF = re.compile(r"\b(i?q)(\d)_?(k|[01]|nl|xs|xxs|s|m)", re.IGNORECASE)
+_NOMINAL = {"(2bit)": "Q2_K_S", "(3bit)": "Q3_K_S", "(4bit)": "Q4_K_M"}
+"""The same files where that page names them by their bits."""
+_GGUF = re.compile(r"\b(?P<bits>i?q\d)_?(?P<kind>k|[01]|nl|xxs|xs|s|m)(?:_?(?P<mix>[sml])\b)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def method_of(text: str, bits: float) -> Method:
     if "gguf" in low or quant or low in _TUNED_TYPES or "bit)" in low:
         kind = gguf_scheme(quant[0].lower() if quant else low)
         tuned = named in {"autoround", "optimized-rtn"} or low in _TUNED_TYPES or "opt-rtn" in low
-        return Method(kind, bits, 32, importance="imatrix" in low, tuned=tuned)
+        return Method(kind, _gguf_bits(low, quant, bits), 32, importance="imatrix" in low, tuned=tuned)
     optimised = "opt" in low or "mix ours" in low
     return Method(
         scheme=named or "rtn",
@@ -64,6 +68,14 @@ def method_of(text: str, bits: float) -> Method:
         kv_bits=int(cache[1]) if cache else 16,
         tuned=optimised,
     )
+
+
+def _gguf_bits(text: str, quant: re.Match[str] | None, stated: float) -> float:
+    """What a type stores with its scales: publications state the bits of its name as often."""
+    parts = [part.upper() for part in quant.groups() if part] if quant else []
+    name = "_".join(parts) or next((name for bits, name in _NOMINAL.items() if bits in text), "")
+    known = formats().get(name)
+    return known.bits if known else stated
 
 
 def gguf_scheme(name: str) -> str:

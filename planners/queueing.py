@@ -3,7 +3,7 @@
 A replica holds at most a batch limit of sequences; each waits for a slot (Sakasegawa 1977), then for the prompts
 before its own (M/D/1 with an exponential tail), and decodes among as many others as Little's law keeps there, in the
 share of the engine's time that prompts leave. How many there are varies as a Poisson count does, which gives the
-percentiles of decoding.
+percentiles of decoding. Where no request joins a batch that runs, it also waits for that batch's end.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 MAX_UTILISATION = 0.95
 """Queues grow without measure nearer to one."""
@@ -29,7 +30,8 @@ class Replica:
 
     `tpot_s` seconds per token in a closed loop, `step_s` of one decoding step alone, `tokens_s` output tokens per
     second, `prompt_s` seconds of an idle engine's first token, `busy_s` and `alone_s` seconds that a prompt
-    takes from the others in a shared pass and in one of its own, `passes` engine iterations that a prompt shares.
+    takes from the others in a shared pass and in one of its own, `passes` engine iterations that a prompt shares,
+    `joins` whether requests join the batch that runs.
     """
 
     batches: Floats
@@ -40,6 +42,7 @@ class Replica:
     busy_s: Floats
     alone_s: Floats
     passes: Floats
+    joins: Bools
     output: int
 
 
@@ -88,6 +91,11 @@ def open_loop(replica: Replica, rate: Floats) -> Latency:
     ttft_p50 = first + 0.5 * (wait_mean + prompt_mean)
     ttft_p95 = first + share * tpot + _tail(prompt_load, prompt_mean, 0.05) + _tail(wait_chance, wait_mean, 0.05)
     ttft_p99 = first + share * tpot + _tail(prompt_load, prompt_mean, 0.01) + _tail(wait_chance, wait_mean, 0.01)
+    batch_end = np.where(replica.joins, 0.0, replica.output * tpot)
+    ttft_p50, ttft_p95, ttft_p99 = (
+        first + _left(batch_end, share, beyond)
+        for first, beyond in ((ttft_p50, 0.5), (ttft_p95, 0.05), (ttft_p99, 0.01))
+    )
     rest = replica.output - 1
     bunched = busy * np.sqrt(rate)
     crowded = [_crowded(replica, step, held, bunched, load=load, z=z) for z in (_Z95, _Z99)]
@@ -170,6 +178,11 @@ def _slot_wait(replica: Replica, load: Floats, slots: Floats) -> tuple[Floats, F
     chance = use ** (np.sqrt(2 * (slots + 1)) - 1)
     service = slots * replica.output / replica.tokens_s
     return 0.5 * chance * service / slots / (1 - use), chance
+
+
+def _left(batch_s: Floats, busy: Floats, beyond: float) -> Floats:
+    """Seconds left of a batch that all but a share `beyond` wait at the most; a share `busy` comes while one runs."""
+    return np.asarray(batch_s * np.maximum(1 - beyond / np.maximum(busy, 1e-12), 0.0))
 
 
 def _tail(chance: Floats, mean: Floats, beyond: float) -> Floats:

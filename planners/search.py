@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planners.candidates import Searched
 from planners.corrections import Corrections
@@ -107,6 +108,15 @@ def within_fixed_limits(searched: Searched) -> Searched:
     for limit in searched.judged.limits:
         if limit.values.shape[1] == 1:
             keep = keep & limit.met.ravel()
+    return _narrowed(searched, keep)
+
+
+def without_guesses(searched: Searched) -> Searched:
+    """Only cells whose figures do not rest on how many guessed tokens hold, which is assumed."""
+    return _narrowed(searched, np.array([way.guesses == 0 for way in searched.space.ahead])[searched.space.speculation])
+
+
+def _narrowed(searched: Searched, keep: NDArray[np.bool_]) -> Searched:
     space = searched.space.only(keep)
     judged = replace(searched.judged, rents=tuple(compress(searched.judged.rents, keep.tolist())))
     replica, memory = searched.served.replica, searched.served.footprint
@@ -116,7 +126,7 @@ def within_fixed_limits(searched: Searched) -> Searched:
             replica,
             **{
                 name: getattr(replica, name)[keep]
-                for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "alone_s", "passes")
+                for name in ("tpot_s", "step_s", "tokens_s", "prompt_s", "busy_s", "alone_s", "passes", "joins")
             },
         ),
         **{

@@ -79,9 +79,8 @@ class Space:
 
     @property
     def joins(self) -> NDArray[np.bool_]:
-        """Where the engine decodes that many sequences together, (C, B)."""
-        most = np.array([engines()[group.engine].max_batch for group in self.groups], dtype=np.int64)
-        return np.asarray(self.batches[None, :] <= most[self.group][:, None])
+        """Where the engine lets requests join the batch that runs, (C, 1)."""
+        return np.array([engines()[group.engine].joins for group in self.groups], dtype=np.bool_)[self.group][:, None]
 
     def pass_tokens(self, prompt: int) -> Ints:
         """Tokens of one pass at the most, (C,): without chunks a whole prompt of `prompt` tokens is one pass."""

@@ -45,8 +45,8 @@ class Engine:
     kv_formats: tuple[str, ...]
     fp8_kv_needs: frozenset[str]
     int8_kv_needs: frozenset[str]
-    max_batch: int
-    """Sequences it decodes together at the most; one where it is a library that serves them in turn."""
+    joins: bool
+    """Whether a request joins those that run; else it waits until their batch has ended."""
     max_tp: int
     pipeline: bool
     batched_tokens: tuple[int, ...]
@@ -99,7 +99,7 @@ def engines() -> dict[str, Engine]:
             kv_formats=words(row["kv_formats"]),
             fp8_kv_needs=frozenset(words(row["fp8_kv_needs"])),
             int8_kv_needs=frozenset(words(row["int8_kv_needs"])),
-            max_batch=int(row["max_batch"]),
+            joins=row["joins"] == "1",
             max_tp=int(row["max_tp"]),
             pipeline=row["pipeline"] == "1",
             batched_tokens=tuple(int(part) for part in words(row["batched_tokens"])),

@@ -1,24 +1,14 @@
 """Releases as plans make them, over the engines and accelerators that manifests are written for."""
 
+from pathlib import Path
+
 from planners.catalog import find_model, hardware
 from planners.launch import launch_of
 from schemas.cluster import ClusterRelease
 from schemas.hardware import Accelerator, AcceleratorKind, HostFacts
 from schemas.plan import Strategy
 
-HOST = HostFacts(
-    cpu="two cores",
-    cores=2,
-    threads=2,
-    isa=("avx2",),
-    cache_bytes={"l3": 32_000_000},
-    memory_bytes=24_000_000_000,
-    memory_free_bytes=20_000_000_000,
-    bandwidth_gbs={1: 12.0, 2: 18.0},
-    gflops={1: 50.0, 2: 95.0},
-    busy_cores=0.0,
-    load_average=0.2,
-)
+HOST = HostFacts.model_validate_json((Path(__file__).parents[1] / "planning/golden/host.json").read_bytes())
 
 
 def accelerator(key: str) -> Accelerator:

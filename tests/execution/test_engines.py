@@ -13,18 +13,8 @@ from schemas.error import AgentError, ErrorCode
 from schemas.hardware import HostFacts
 from schemas.plan import Strategy
 
-HOST = HostFacts(
-    cpu="two cores",
-    cores=2,
-    threads=2,
-    isa=("avx2", "avx512f"),
-    cache_bytes={"l3": 32_000_000},
-    memory_bytes=24_000_000_000,
-    memory_free_bytes=20_000_000_000,
-    bandwidth_gbs={1: 12.0, 2: 18.0},
-    gflops={1: 50.0, 2: 95.0},
-    busy_cores=0.0,
-    load_average=0.2,
+HOST = HostFacts.model_validate_json((Path(__file__).parents[1] / "planning/golden/host.json").read_bytes()).model_copy(
+    update={"isa": ("avx2", "avx512f")}
 )
 FILES = {
     "llama.cpp": (),

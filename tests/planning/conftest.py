@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +16,7 @@ Answer = Callable[..., Plan]
 
 def small_host() -> HostFacts:
     """Two cores without AVX-512, as small cloud machines are."""
-    return HostFacts(
-        cpu="two cores",
-        cores=2,
-        threads=2,
-        isa=("avx2",),
-        cache_bytes={"l3": 32_000_000},
-        memory_bytes=24_000_000_000,
-        memory_free_bytes=20_000_000_000,
-        bandwidth_gbs={1: 12.0, 2: 18.0},
-        gflops={1: 50.0, 2: 95.0},
-        busy_cores=0.0,
-        load_average=0.2,
-    )
+    return HostFacts.model_validate_json((Path(__file__).parent / "golden/host.json").read_bytes())
 
 
 def facts_for(request: OptimizeInference, corrections: Corrections | None = None, *, silicon: bool = False) -> Facts:

@@ -55,6 +55,16 @@ def test_chunking_spares_the_running_sequences() -> None:
     assert chunked.tpot.p50 <= whole.tpot.p50
 
 
+def test_a_batch_that_nobody_joins_is_waited_for() -> None:
+    """Who comes while one runs begins when it ends; who finds the engine idle begins at once."""
+    alone = Server(sequences=64, tokens=2048, cache_tokens=1e6, joins=False)
+    requests = [Request(0.0, 100, 101), Request(0.2, 100, 101)]
+    together = simulate(SERVER, prefill, decode, requests, warmup=0.0)
+    apart = simulate(alone, prefill, decode, requests, warmup=0.0)
+    assert apart.ttft.p99 > 500 > together.ttft.p99
+    assert simulate(alone, prefill, decode, requests[:1], warmup=0.0).ttft.p99 == pytest.approx(5.0)
+
+
 def test_every_token_is_served_once() -> None:
     """Tokens a second times seconds is the number of tokens asked for."""
     requests = poisson(10, 150, 300, 80, seed=1, varied=0.5)

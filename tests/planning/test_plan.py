@@ -70,7 +70,8 @@ def test_the_readmes_example_at_three_providers(answer: Answer, provider: str) -
         assert guess.cost_monthly_usd is not None
         assert guess.cost_per_1k_usd is not None
         assert guess.cost_monthly_usd.value <= 5000
-        assert any(guess.cost_monthly_usd.value == pytest.approx(730 * price) for price in hourly)
+        rents = {730 * price * machines for price in hourly for machines in range(1, 5)}
+        assert any(guess.cost_monthly_usd.value == pytest.approx(rent) for rent in rents)
         # A month has 730 hours, and 5 requests come in each of its seconds.
         assert guess.cost_per_1k_usd.value == pytest.approx(
             guess.cost_monthly_usd.value / (5 * 730 * 3600) * 1000, rel=1e-5

@@ -2,9 +2,11 @@
 
 import pytest
 
-from planners.catalog import find_model
+from planners.catalog import find_model, models
 from planners.methods import method_of
-from planners.quality import loss
+from planners.performance.formats import weight_format
+from planners.quality import build_of, loss
+from planners.tables import table, words
 
 
 def test_fewer_bits_cost_more() -> None:
@@ -44,3 +46,34 @@ def test_methods_are_read_as_papers_write_them() -> None:
     assert method_of("RTN W4G-1", 4).group == 0
     both = method_of("SpinQuant W4A4KV4", 4)
     assert (both.scheme, both.activation_bits, both.kv_bits) == ("spinquant", 4, 4)
+
+
+def test_a_gguf_type_has_the_bits_it_stores() -> None:
+    """Not those of its name, as some publications count them; other methods keep what is stated."""
+    assert method_of("AutoRound+alg_ext q3_k_s", 3).bits == weight_format("Q3_K_S").bits
+    assert method_of("opt-rtn (2bit)", 2).bits == weight_format("Q2_K_S").bits
+    assert method_of("GGUF iq1_S imatrix(WT 10m)", 1.56).bits == 1.56
+    assert method_of("AWQ W4G128", 4).bits == 4
+
+
+def test_models_trained_on_more_tokens_lose_more() -> None:
+    """Of two models of one size that differ in little else; where makers do not say, the fit's middle is taken."""
+    llama_2, llama_3 = (find_model(name) for name in ("llama-2-7b", "llama-3-8b"))
+    assert build_of(llama_2).tokens < build_of(llama_3).tokens
+    assert loss(llama_2, "AWQ-INT4").value < loss(llama_3, "AWQ-INT4").value
+    assert build_of(find_model("mistral-7b-v0.1")).tokens == 0
+
+
+def test_training_facts_are_of_known_models() -> None:
+    """Each model once, each row with its source."""
+    named = [name for row in table("training") for name in words(row["models"])]
+    assert len(named) == len(set(named))
+    assert set(named) <= {model.name for model in models()}
+    assert all(row["source"] for row in table("training"))
+
+
+def test_llama_3_70b_suffers_from_one_scale_for_a_channel() -> None:
+    """W8A8 with scales per channel costs it more than the 8B of its family; grouped 4-bit weights do not."""
+    small, large = (find_model(name) for name in ("llama-3.1-8b", "llama-3.1-70b"))
+    assert loss(large, "W8A8").value > loss(small, "W8A8").value
+    assert loss(large, "GPTQ-INT4").value < loss(small, "GPTQ-INT4").value
