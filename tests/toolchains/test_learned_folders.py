@@ -43,7 +43,7 @@ def planned(source: Path, corrections: Corrections) -> Plan:
 async def test_a_measured_loss_of_a_folder_replaces_the_predicted_one(
     name: str, form: str, shipped: Path, tmp_path: Path
 ) -> None:
-    """What a job measured is kept; the next plan for vLLM has it, or leaves the form out where it surely lost too much."""
+    """What a job measured is kept; the next plan for vLLM has it, or leaves out a form that surely lost too much."""
     shop = Workshop(cache=CACHE, model_roots=(shipped.parent,), memory=tmp_path / "memory", effort=LITTLE)
     asked = {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": name, "constraints": {"max_quality_loss": LIMIT}}
     async with agent(tmp_path, shop) as url:
