@@ -198,7 +198,7 @@ def deployment_cache(
     minutes: Annotated[int, typer.Option(min=1, help="How long an answer is given again.")] = 60,
     off: Annotated[bool, typer.Option("--off", help="Keep no answers any more.")] = False,
 ) -> None:
-    """Keep answers to identical requests at temperature 0, before the gateway, at an address of their own. NGINX."""
+    """Keep answers to identical requests at temperature 0 before the gateway, at an address of its own; needs NGINX."""
     from cli.answers import switch  # noqa: PLC0415
 
     _run(switch(name, runs, None if off else (megabytes, minutes)))

@@ -44,7 +44,8 @@ class Answers:
         Raises:
             AgentError: `toolchain_missing`; `tool_failed` where NGINX refuses its configuration or does not listen.
         """
-        (self.home.path / "nginx").mkdir(exist_ok=True, mode=0o700)
+        await self.stop()  # what is left of another deployment's answers must not be given
+        (self.home.path / "nginx").mkdir(mode=0o700)
         await self._write(nginx.front(self.home, deployment, cache))
         await Supervisor(self.home).keep(Program(PROGRAM, (nginx.find(), "-e", "stderr", "-c", str(self._config))))
         await self._listening(cache.port)

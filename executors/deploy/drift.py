@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 from pydantic import ValidationError
@@ -203,22 +202,18 @@ def begin(home: Home, spec: QualityWatch, limit: float) -> None:
 def drift_of(home: Home) -> Drift | None:
     """What the watch of a deployment last said; None where it was never watched, or by an agent of another version."""
     try:
-        return Drift.model_validate_json(_file(home).read_bytes())
+        return Drift.model_validate_json(home.drift.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
 
 
 def forget(home: Home) -> None:
     """What was said is no longer said."""
-    _file(home).unlink(missing_ok=True)
-
-
-def _file(home: Home) -> Path:
-    return home.path / "drift.json"
+    home.drift.unlink(missing_ok=True)
 
 
 def _save(home: Home, drift: Drift) -> None:
-    write_whole(_file(home), drift.model_dump_json(indent=1))
+    write_whole(home.drift, drift.model_dump_json(indent=1))
 
 
 def _at_rest(now: Deployment) -> bool:

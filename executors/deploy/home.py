@@ -93,6 +93,11 @@ class Home:
         """The deployment as it was last known."""
         return self.path / "deployment.json"
 
+    @property
+    def drift(self) -> Path:
+        """What the watch of quality last said."""
+        return self.path / "drift.json"
+
     def make(self) -> None:
         """The folders, for nobody else: prompts and sockets are in there."""
         for folder in (self.path, self.logs, self.path / "programs", self.path / "engines", self.path / "weights"):

@@ -257,6 +257,7 @@ class Site:
         await Supervisor(self.home).shut_down()
         for file in (self.home.path / "programs").glob("*.ini"):
             file.unlink()
+        self.home.drift.unlink(missing_ok=True)
         found = self.home.load()
         if found is not None:
             self.home.save(found.model_copy(update={"state": DeploymentState.DOWN}))

@@ -16,6 +16,7 @@ from handlers.workbench.prepare import find_any
 from handlers.workbench.weights import BASE
 from schemas.command import DEPLOYMENT_NAME, OptimizeInference
 from schemas.deployment import Deployment, Release, RolloutEnd, RolloutOutcome
+from schemas.error import AgentError
 from schemas.job import Outcome
 from schemas.plan import StepKind
 from schemas.report import Report
@@ -68,7 +69,11 @@ async def deploy(command: OptimizeInference, report: Report, job: JobContext, se
         return site.release(before, strategy, weights, reference, gate=best.gate, job=job.job)
 
     outcome = await roll_out(desk, command.model, make)
-    await watch(site, spec.watch, command.constraints.max_quality_loss, services.workshop)
+    try:
+        await watch(site, spec.watch, command.constraints.max_quality_loss, services.workshop)
+    except AgentError as error:  # the rollout has ended all the same, and its status says how
+        sentence = f"{outcome.sentence} Its quality is not watched: {error.detail}"
+        outcome = outcome.model_copy(update={"sentence": sentence})
     write_whole(job.directory / "rollout.json", outcome.model_dump_json(indent=1))
     write_whole(job.directory / "rollout.md", rollout_markdown(outcome))
     return _ended(report, outcome)

@@ -14,6 +14,7 @@ import pytest
 from deploying.doubles import double, releases
 
 from acp.bridge.metrics import ProductionCollector
+from cli.answers import configuration, switch
 from executors.deploy import exposure
 from executors.deploy.answers import PROGRAM, counted
 from executors.deploy.engines import Engines, free_ports
@@ -157,6 +158,12 @@ async def test_no_release_answers_from_anothers_cache(runs: Path) -> None:
             await ask(session, url)
         assert (gone.cache, folder.exists()) == (None, False)
         assert await ask(session, gone.url) == "green"
+        (folder / "answers-v2").mkdir(parents=True)
+        again = await site.keep_answers(both.cache)
+        before = (await site.gateway.backend(Slot.GREEN)).served
+        assert {await ask(session, url) for _ in range(5)} == {"green"}
+        assert (await site.gateway.backend(Slot.GREEN)).served == before + 1
+        assert again.cache == both.cache
 
 
 async def test_a_killed_cache_comes_back(runs: Path) -> None:
@@ -183,3 +190,19 @@ async def test_streams_pass_token_by_token(runs: Path) -> None:
                 async with session.post(url + "/v1/completions?stream", json=body) as answer:
                     assert answer.headers.get("X-Accel-Buffering") == told
         assert (await site.gateway.backend(Slot.BLUE)).served == 4
+
+
+@pytest.mark.usefixtures("llamacpp")
+async def test_the_command_switches_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On with its size, at an address that it tells and keeps; printed for NGINX in the gateway's place; off."""
+    async with standing(runs) as (site, now), aiohttp.ClientSession() as session:
+        assert now.cache
+        await switch("nginx", runs, (8, 5))
+        changed = site.known().cache
+        assert changed == AnswerCache(port=now.cache.port, megabytes=8, minutes=5)
+        assert now.cache.url in capsys.readouterr().out
+        assert {await ask(session, now.cache.url) for _ in range(3)} == {"blue"}
+        configuration("nginx", runs)
+        assert f"listen 127.0.0.1:{now.port};" in capsys.readouterr().out
+        await switch("nginx", runs, None)
+        assert site.known().cache is None

@@ -17,6 +17,7 @@ from executors.deploy.drift import DriftWatch, begin, drift_of
 from executors.deploy.prompts import LivePrompts
 from executors.measure.gate import GateRule
 from executors.process import Child
+from handlers.deployment.look import look
 from schemas.command import QualityWatch
 from schemas.deployment import Deployment, DeploymentState, Release, Slot
 from schemas.measurement import GateDecision, GateVerdict
@@ -125,9 +126,11 @@ async def test_it_goes_back_once_and_not_to_and_fro(stage: Stage) -> None:  # no
     judge.let.set()
     async with watching(stage, judge) as said, Crowd(first.url, PROMPTS, 10.0).asking() as crowd:
         await until(lambda: said().breached == (2, 1) and said().window > 2)
+        told = await look(stage.site, stage.site.known())
     now = stage.site.known()
     assert (now.stable.number, now.state, now.numbered) == (1, DeploymentState.LIVE, 2)
     assert "It serves on: v2" in said().sentence
+    assert "Quality on live prompts is beyond its limit: v1" in told.sentence
     assert crowd.failed == []
     assert judge.releases[:2] == [2, 1]
     # one error for all windows of a release together

@@ -49,12 +49,12 @@ export function costs({ deployment: { name }, costs: told = [] }) {
   const priced = told.find(({ usd_per_1k: price }) => price);
   const rows = told.map(({ release, sender, requests, busy_s: busy, usd_per_1k: price }) => [
     plain(sender, 64) || "not named",
-    plain(release, 80),
+    plain(release, 80).split(" ")[0],
+    price ? el("span", {}, `${usd(price.value)} `, evidence(price.evidence)) : "no price known",
     number(requests),
     `${number(busy)} s`,
-    price ? el("span", {}, `${usd(price.value)} `, evidence(price.evidence)) : "no price known",
   ]);
-  const columns = [["Sender"], ["Release"], ["Requests", true], ["Slot time", true], ["Per 1,000 requests", true]];
+  const columns = [["Sender"], ["Release"], ["Per 1,000 requests", true], ["Requests", true], ["Slot time", true]];
   const about = priced ? "What the machine costs by the hour, shared out by the time that its slots worked for each sender." : "The job that made the release knew no price of this machine: name one in INFERWRIGHT_PRICE_FILE.";
   const details = el(
     "details",
