@@ -43,20 +43,20 @@ def planned(source: Path, corrections: Corrections) -> Plan:
 async def test_a_measured_loss_of_a_folder_replaces_the_predicted_one(
     name: str, form: str, shipped: Path, tmp_path: Path
 ) -> None:
-    """What a job measured is kept; the next plan for vLLM has it, or leaves the form out where it lost too much."""
+    """What a job measured is kept; the next plan for vLLM has it, or leaves out a form that surely lost too much."""
     shop = Workshop(cache=CACHE, model_roots=(shipped.parent,), memory=tmp_path / "memory", effort=LITTLE)
     asked = {"cmd": "QUANTIZE_MODEL", "model": MODEL, "method": name, "constraints": {"max_quality_loss": LIMIT}}
     async with agent(tmp_path, shop) as url:
         job = (await send(asked, url, watch=Watch())).job
     assert job is not None
-    lost = QualityReport.model_validate_json((tmp_path / job / "report.json").read_bytes()).gate.quality.loss
+    lost = QualityReport.model_validate_json((tmp_path / job / "report.json").read_bytes()).gate.quality
     known = memory.recall(memory_of(shop, shipped), planner_version())
     before, after = by_format(planned(shipped, Corrections())), by_format(planned(shipped, Corrections(known)))
-    assert {one.strategy.weight_format: one.measured for one in known} == pytest.approx({form: lost})
+    assert {one.strategy.weight_format: one.measured for one in known} == pytest.approx({form: lost.loss})
     predicted = before[form, False].prediction.quality_loss
     assert (predicted.evidence, predicted.value <= LIMIT) == (Evidence.CALIBRATED, True)
-    if lost > LIMIT:
+    if lost.loss_low > LIMIT:
         assert (form, False) not in after
     else:
         said = after[form, False].prediction.quality_loss
-        assert (said.evidence, said.value) == (Evidence.MEASURED, pytest.approx(lost))
+        assert (said.evidence, said.value) == (Evidence.MEASURED, pytest.approx(lost.loss))
