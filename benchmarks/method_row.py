@@ -50,7 +50,7 @@ class Served(Record):
 
     def __str__(self) -> str:
         if self.said is None:
-            return f"not {self.engine}: *{self.refusal[:LONGEST].replace('|', '/')}*"
+            return f"not {self.engine}: *{self.refusal.partition('. ')[0][:LONGEST].replace('|', '/')}*"
         return self.engine if self.loss is None else f"{self.engine} {self.loss:+.1%}"
 
 

@@ -25,7 +25,7 @@ from executors.serve.registry import ENGINES
 from executors.worker import Workbench
 from planners.support import rules
 from schemas.artifact import Text
-from schemas.error import AgentError
+from schemas.error import AgentError, ErrorCode
 from schemas.hardware import Accelerator
 from schemas.measurement import ServedModel
 from schemas.plan import Strategy
@@ -119,7 +119,8 @@ async def _words(endpoint: Endpoint) -> str:
 
 
 async def _ask(url: str, body: dict[str, object]) -> dict[str, list]:
-    timeout = aiohttp.ClientTimeout(total=ANSWER_S)
-    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session:
-        answer = await session.post(url, json=body)
-        return dict(await answer.json())
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_S), raise_for_status=True) as session:
+            return dict(await (await session.post(url, json=body)).json())
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise AgentError(ErrorCode.ENGINE_FAILED, f"{url} does not answer: {error}") from error

@@ -48,6 +48,12 @@ class Crowd:
             stop.set()
             await asking
 
+    async def one_by_one(self, count: int | None = None) -> None:
+        """Ask without pause, each when the one before is answered; until cancelled where no number is given."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+            for prompt in itertools.islice(itertools.cycle(self.prompts), count):
+                await self._one(session, prompt)
+
     async def _ask(self, stop: asyncio.Event) -> None:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)

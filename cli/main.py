@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from cli.identity import check_imports
+from schemas.command import QualityWatch
 from schemas.error import AgentError, ErrorCode, first_error
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ Nats = Annotated[
 CommandFile = Annotated[Path, typer.Argument(help="A command as JSON; - reads standard input.", allow_dash=True)]
 Deployed = Annotated[str, typer.Argument(help="The deployment's name.")]
 RUNS = Path("runs")
+WATCH = QualityWatch()
 NATS = "nats://127.0.0.1:4222"
 
 
@@ -157,11 +159,65 @@ def deployment_autoscale(
     runs: Runs = RUNS,
     fewest: Annotated[int, typer.Option(min=1, max=8, help="Replicas at the least.")] = 1,
     most: Annotated[int, typer.Option(min=1, max=8, help="Replicas at the most.")] = 8,
+    priority_p95: Annotated[
+        float | None, typer.Option(min=1, help="Milliseconds that requests of a high priority keep to at their p95.")
+    ] = None,
 ) -> None:
-    """Start and stop replicas as the load asks, until Ctrl-C."""
+    """Start and stop replicas as the load asks, and let in what priority allows, until Ctrl-C."""
     from cli.deployments import autoscale  # noqa: PLC0415
+    from schemas.scaling import ScalingRule  # noqa: PLC0415
 
-    _run(autoscale(name, runs, fewest, most))
+    _run(autoscale(name, runs, ScalingRule(fewest=fewest, most=max(fewest, most)), priority_p95))
+
+
+@deployments.command("watch", epilog="Example: **inferwright deployment watch demo --rollback**")
+def deployment_watch(
+    name: Deployed,
+    runs: Runs = RUNS,
+    *,
+    share: Annotated[float, typer.Option(help="Of the requests, whose prompts are sampled.")] = WATCH.share,
+    tokens: Annotated[int, typer.Option(help="Scored tokens of one window at the most.")] = WATCH.tokens,
+    pause_s: Annotated[float, typer.Option(help="Seconds from a verdict to the next window.")] = WATCH.pause_s,
+    limit: Annotated[float, typer.Option(min=0, help="Loss that is allowed against the untouched model.")] = 0.02,
+    rollback: Annotated[bool, typer.Option(help="Whether a breach brings the release before back.")] = WATCH.rollback,
+    off: Annotated[bool, typer.Option("--off", help="End the watch instead.")] = False,
+) -> None:
+    """Judge what serves on live prompts from now on, in the background; mode `deploy` does so by itself."""
+    from cli.watching import switch  # noqa: PLC0415
+
+    spec = QualityWatch(share=share, tokens=tokens, pause_s=pause_s, rollback=rollback)
+    _run(switch(name, runs, None if off else spec, limit))
+
+
+@deployments.command("cache", epilog="Example: **inferwright deployment cache demo --minutes 10**")
+def deployment_cache(
+    name: Deployed,
+    runs: Runs = RUNS,
+    *,
+    megabytes: Annotated[int, typer.Option(min=1, help="On disk at the most.")] = 256,
+    minutes: Annotated[int, typer.Option(min=1, help="How long an answer is given again.")] = 60,
+    off: Annotated[bool, typer.Option("--off", help="Keep no answers any more.")] = False,
+) -> None:
+    """Keep answers to identical requests at temperature 0 before the gateway, at an address of its own; needs NGINX."""
+    from cli.answers import switch  # noqa: PLC0415
+
+    _run(switch(name, runs, None if off else (megabytes, minutes)))
+
+
+@deployments.command("nginx", epilog="Example: **inferwright deployment nginx demo > nginx.conf**")
+def deployment_nginx(name: Deployed, runs: Runs = RUNS) -> None:
+    """Print what NGINX would need to take the gateway's place: shares and sessions, no priorities, no queue."""
+    from cli.answers import configuration  # noqa: PLC0415
+
+    configuration(name, runs)
+
+
+@deployments.command("watching", hidden=True)
+def deployment_watching(name: Deployed, runs: Runs = RUNS) -> None:
+    """The watch itself, as a deployment's supervisor runs it."""
+    from cli.watching import watching  # noqa: PLC0415
+
+    _run(watching(name, runs))
 
 
 @toolchains.command("list")

@@ -5,6 +5,7 @@ from handlers.markdown.findings import performance_markdown
 from handlers.optimization.advice import plan_on_host
 from handlers.optimization.delegate import hand_off, slow_host
 from handlers.optimization.loop import measure_baseline
+from handlers.optimization.plots import draw_load
 from handlers.optimization.trial import compare_load
 from handlers.optimization.verdict import capacity, conditions
 from handlers.registry import Handler
@@ -62,6 +63,7 @@ async def work(command: BaselineAssessment, job: JobContext, services: Services)
         assumptions=planned.assumptions,
         baseline_note=base.note,
         handoffs=handoffs,
+        plots=draw_load(job.directory, load),
         hash=LABEL,
     )
     return end(bench, report, performance_markdown(report), load=load, phase=StepKind.BASELINE)

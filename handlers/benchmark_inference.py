@@ -5,6 +5,7 @@ from executors.measure import guidellm
 from handlers.context import JobContext
 from handlers.markdown.findings import performance_markdown
 from handlers.optimization.advice import plan_on_host
+from handlers.optimization.plots import draw_load
 from handlers.optimization.verdict import capacity, conditions
 from handlers.registry import Handler
 from handlers.services import Services
@@ -72,6 +73,7 @@ async def work(command: BenchmarkInference, job: JobContext, services: Services)
         strategy=strategy,
         load=load,
         assumptions=planned.assumptions,
+        plots=draw_load(job.directory, load),
         hash=LABEL,
     )
     return end(bench, report, performance_markdown(report), load=load, phase=StepKind.VALIDATION)

@@ -1,6 +1,5 @@
 """ROLLBACK_DEPLOYMENT in, everybody at the release that served before out: at once where both still run."""
 
-from executors.deploy.engines import replicas
 from executors.deploy.site import Site
 from handlers.context import JobContext
 from handlers.deployment.desk import site_of
@@ -8,7 +7,7 @@ from handlers.deployment.hold import TAKE_BACK
 from handlers.deployment.look import look
 from handlers.registry import Handler
 from handlers.services import Services
-from schemas.deployment import Deployment, DeploymentReport, DeploymentState, Route
+from schemas.deployment import DeploymentReport, Route
 from schemas.error import AgentError, ErrorCode
 from schemas.job import Outcome
 from schemas.operation import RollbackDeployment
@@ -64,22 +63,11 @@ def _asked_before(command: RollbackDeployment, services: Services) -> bool:
 async def _back(site: Site) -> DeploymentReport:
     now = site.known()
     if now.candidate is None:
-        settled = await _previous(site, now)
+        settled = await site.go_back(now)
     else:
         settled, _ = await site.settle(now, now.route.stable)
     words = f"{settled.stable.label} serves all requests of {now.name}."
     return (await look(site, settled)).model_copy(update={"sentence": words})
-
-
-async def _previous(site: Site, now: Deployment) -> Deployment:
-    before = now.previous
-    if before is None:
-        raise AgentError(ErrorCode.NOT_FOUND, f"nothing served {now.name} before {now.stable.label}")
-    slot = now.route.stable.other
-    again = before.model_copy(update={"slot": slot, "replicas": replicas(slot, len(before.replicas))})
-    both = await site.add(now, again, DeploymentState.ROLLING_OUT)
-    settled, _ = await site.settle(both, slot)
-    return settled
 
 
 HANDLER = Handler(

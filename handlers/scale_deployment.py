@@ -33,11 +33,13 @@ async def work(command: ScaleDeployment, job: JobContext, services: Services) ->
         now = site.known()
         if command.autoscale is not None:
             most = machine_limit(command.autoscale, now)
-            await Supervisor(site.home).keep(autoscaler(site.home, command.autoscale.fewest, most))
+            await Supervisor(site.home).keep(autoscaler(site.home, command.autoscale, most))
+            await site.gateway.doors(used=command.autoscale.priority_p95 is not None)
             found = await look(site, now)
             words = f"{now.name} runs {command.autoscale.fewest} to {most} replicas from now on, as its load asks."
             return found.model_copy(update={"sentence": words})
         await Supervisor(site.home).drop(AUTOSCALER)
+        await site.gateway.doors(used=False)
         return await look(site, await site.scale(command.replicas or len(now.stable.replicas)))
 
     report = await job.step("scaled", DeploymentReport, scale)
@@ -57,9 +59,11 @@ def machine_limit(asked: Autoscale, now: Deployment) -> int:
     return max(asked.fewest, most_replicas(asked.budget_monthly, asked.replica_monthly, min(asked.most, cores)))
 
 
-def autoscaler(home: Home, fewest: int, most: int) -> Program:
+def autoscaler(home: Home, asked: Autoscale, most: int) -> Program:
     """The loop that follows the load, under the deployment's own supervisor: it outlives this agent."""
-    bounds = ("--fewest", str(fewest), "--most", str(most))
+    bounds = ["--fewest", str(asked.fewest), "--most", str(most)]
+    if asked.priority_p95 is not None:
+        bounds += ["--priority-p95", f"{asked.priority_p95:g}"]
     argv = (sys.executable, "-m", "cli.main", "deployment", "autoscale", home.name, "--runs", str(home.path.parents[1]))
     return Program(AUTOSCALER, (*argv, *bounds))
 

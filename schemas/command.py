@@ -114,6 +114,21 @@ class VersusSpec(Part):
     """Of the new release, after which the comparison stops undecided."""
 
 
+class QualityWatch(Part):
+    """How what serves goes on being judged: windows of sampled live prompts, held against the untouched model."""
+
+    share: Fraction = Field(default=0.05, gt=0, le=1)
+    """Of the requests, whose prompts are sampled until a window has enough."""
+    tokens: int = Field(default=4096, ge=1024, le=1_000_000)
+    """Scored tokens of one window at the most."""
+    pause_s: float = Field(default=3600.0, ge=0, le=30 * 86_400)
+    """Between a window's verdict and the next window."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of all windows of a release together: that none of them is wrong."""
+    rollback: bool = False
+    """Whether a breach gives all requests to the release before, which was not judged on these prompts."""
+
+
 class RolloutSpec(Part):
     """How a new release takes over. What a sender leaves out is as here."""
 
@@ -139,6 +154,8 @@ class RolloutSpec(Part):
     """Whether live prompts are sampled and replayed against the baseline; they stay in the deployment's folder."""
     quality_tokens: int = Field(default=8192, ge=1024, le=1_000_000)
     """Scored tokens of live prompts after which an undecided gate stays so."""
+    watch: QualityWatch | None = QualityWatch()
+    """How what serves in the end goes on being judged; null switches it off."""
 
     @model_validator(mode="after")
     def _rises_to_all(self) -> Self:

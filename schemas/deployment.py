@@ -1,5 +1,6 @@
 """Production: releases behind one gateway, a rollout from one to the next step by step, and how it was judged."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated
@@ -9,9 +10,11 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from schemas.base import Record
 from schemas.command import DEPLOYMENT_NAME
 from schemas.evidence import Estimate
+from schemas.exposure import CacheFigures
 from schemas.measurement import GateDecision, GateVerdict, Percentiles
 from schemas.plan import Strategy
-from schemas.sampling import Sampling
+from schemas.sampling import Drift, Sampling
+from schemas.traffic import Burn, RequestSeen, SenderCost
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -56,8 +59,14 @@ class Release(Record):
     """Why it may serve; None for the untouched model."""
     job: str = ""
     """The job that made it."""
+    since_s: NonNegativeFloat = 0.0
+    """When it was put into its place, seconds since 1970: earlier requests there were another release's."""
     niceness: int = Field(default=0, ge=0, le=19)
     """How far its engines stand back for other processes of the machine."""
+
+    def served(self, rows: Iterable[RequestSeen]) -> list[RequestSeen]:
+        """Of the gateway's log, the requests that went to this release."""
+        return [row for row in rows if row.slot == self.slot and row.at_s >= self.since_s]
 
     @property
     def label(self) -> str:
@@ -71,6 +80,21 @@ class Route(Record):
     stable: Slot
     share: float = Field(default=0.0, ge=0, le=1)
     """Of the requests, to the place beside `stable`; a session (`Acp-Session`) always meets the same release."""
+
+
+class AnswerCache(Record):
+    """Answers kept before the gateway: of requests at temperature 0 that are the same to the byte."""
+
+    port: Port
+    """Where it answers, on loopback; the gateway's own port keeps nothing."""
+    megabytes: PositiveInt = 256
+    """On disk."""
+    minutes: PositiveInt = 60
+
+    @property
+    def url(self) -> str:
+        """Where clients send requests that may be answered from what is kept."""
+        return f"http://127.0.0.1:{self.port}"
 
 
 class DeploymentState(StrEnum):
@@ -102,6 +126,8 @@ class Deployment(Record):
     """What served before the last promotion: what `ROLLBACK_DEPLOYMENT` goes back to."""
     numbered: NonNegativeInt = 0
     """The highest release number that was given."""
+    cache: AnswerCache | None = None
+    """None where no answer is kept, which is the rule."""
 
     @property
     def stable(self) -> Release:
@@ -122,36 +148,6 @@ class Deployment(Record):
     def url(self) -> str:
         """Where clients send their requests: OpenAI-compatible."""
         return f"http://127.0.0.1:{self.port}"
-
-
-class RequestSeen(Record):
-    """One request as the gateway logged it. Times in milliseconds, -1 where it never came so far."""
-
-    at_s: float
-    """When it came, seconds since 1970."""
-    slot: str
-    """`blue`, `green`, or the frontend's name where it was refused."""
-    server: str
-    status: int
-    queue_ms: float
-    first_ms: float
-    """From connecting to the engine until its first bytes."""
-    total_ms: float
-    bytes: NonNegativeInt
-    end: str
-    """HAProxy's session state at disconnection; `--` is a normal end, a first `C` the client's own abort."""
-    priority: int = 0
-    """Lower is served first."""
-    sender: str = ""
-    """`Acp-From`, as claimed."""
-    prompt: str = ""
-    """The beginning of the body, where it was sampled."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the service failed or refused: not what the client broke off or asked wrongly."""
-        answered = 100 <= self.status < 500 and self.status != 429  # noqa: PLR2004 - HTTP
-        return not self.end.startswith("C") and not (answered and self.end.startswith("-"))
 
 
 class JudgedMetric(StrEnum):
@@ -283,6 +279,14 @@ class DeploymentReport(Record):
     window_s: NonNegativeFloat = 0.0
     """The time behind the figures of `services`."""
     services: tuple[Service, ...] = ()
+    costs: tuple[SenderCost, ...] = ()
+    """Over the last hour, by release and sender."""
+    burns: tuple[Burn, ...] = ()
+    """Over `window_s` and over the last hour, by release."""
+    cache: CacheFigures | None = None
+    """What the cache of answers did, as far as its log reaches; None where there is none."""
+    drift: Drift | None = None
+    """How quality did since the rollout; None where nobody watches it."""
     hash: str = "deployment_v1"
 
 

@@ -25,6 +25,8 @@ class QualityFigures(Record):
     loss_low: float
     loss_high: float
     limit: float
+    judged_at_s: float | None = None
+    """When the watch judged last, seconds since 1970; None where it has not yet, or nobody watches."""
 
 
 class ServiceFigures(Record):
@@ -38,6 +40,8 @@ class ServiceFigures(Record):
     """Completed requests within each of `BUCKETS_S`, cumulative; one more for all of them."""
     seconds: NonNegativeFloat
     """Their latencies' sum."""
+    busy_s: dict[str, NonNegativeFloat]
+    """Seconds in which a slot worked for each sender: what the price of the machine is shared out by."""
     share: float
     """Of the requests, as the gateway routes them."""
     error_budget: float
@@ -46,6 +50,23 @@ class ServiceFigures(Record):
     usd_per_hour: float | None = None
     planned_usd_per_1k: float | None = None
     """US dollars per 1,000 requests at the request rate that the plan was made for."""
+
+
+class CacheFigures(Record):
+    """What a deployment's cache of answers did, since its log began."""
+
+    deployment: str
+    hit: NonNegativeInt
+    """Answered from it."""
+    miss: NonNegativeInt
+    """Made by an engine, and kept."""
+    passed: NonNegativeInt
+    """Requests whose answers are not kept: with chance in them, or while a release is on trial."""
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of hits among those that might have been; None where there was none."""
+        return self.hit / (self.hit + self.miss) if self.hit + self.miss else None
 
 
 class ScrapeTarget(Record):
@@ -59,4 +80,5 @@ class Exposed(Record):
     """Everything in production at one moment."""
 
     services: tuple[ServiceFigures, ...] = ()
+    caches: tuple[CacheFigures, ...] = ()
     targets: tuple[ScrapeTarget, ...] = ()

@@ -41,6 +41,7 @@ class PerformanceReport(Finding):
     assumptions: tuple[Assumption, ...] = ()
     baseline_note: str = ""
     handoffs: tuple[HandoffOutcome, ...] = ()
+    plots: tuple[str, ...] = ()
     hash: str = "performance_v1"
 
 

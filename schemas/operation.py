@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from schemas.command import DEPLOYMENT_NAME, Command, Part
-from schemas.quantity import Usd
+from schemas.quantity import LatencyMs, Usd
 
 DeploymentName = Field(pattern=DEPLOYMENT_NAME)
 
@@ -26,13 +26,15 @@ class RollbackDeployment(Command):
 
 
 class Autoscale(Part):
-    """Bounds within which replicas follow the load."""
+    """Bounds within which replicas follow the load, and what is promised to those with priority."""
 
     fewest: int = Field(default=1, ge=1, le=8)
     most: int = Field(default=8, ge=1, le=8)
     budget_monthly: Usd | None = None
     replica_monthly: Usd | None = None
     """What one replica costs a month; with a budget it bounds their number."""
+    priority_p95: LatencyMs | None = Field(default=None, ge=1)
+    """What requests of a high priority keep to at their p95: the rest is let in as far as that allows."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -22,11 +22,16 @@ GAUGES: tuple[tuple[str, str, Callable[[ServiceFigures], float | None]], ...] = 
         lambda one: one.planned_usd_per_1k,
     ),
 )
-QUALITY: tuple[tuple[str, str, Callable[[QualityFigures], float]], ...] = (
+QUALITY: tuple[tuple[str, str, Callable[[QualityFigures], float | None]], ...] = (
     ("inferwright_quality_loss", "Relative rise of perplexity against the baseline.", lambda one: one.loss),
     ("inferwright_quality_loss_low", "Lower end of its confidence interval.", lambda one: one.loss_low),
     ("inferwright_quality_loss_high", "Upper end of its confidence interval.", lambda one: one.loss_high),
     ("inferwright_quality_loss_limit", "What is allowed.", lambda one: one.limit),
+    (
+        "inferwright_quality_judged_timestamp_seconds",
+        "When live prompts were last judged after the rollout.",
+        lambda one: one.judged_at_s,
+    ),
 )
 
 
@@ -56,8 +61,9 @@ class AgentCollector(Collector):
 class ProductionCollector(Collector):
     """What each release in production did, how good it is and what it costs."""
 
-    def __init__(self, services: tuple[ServiceFigures, ...]) -> None:
-        self._services = services
+    def __init__(self, exposed: Exposed) -> None:
+        self._services = exposed.services
+        self._caches = exposed.caches
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of this moment."""
@@ -67,13 +73,24 @@ class ProductionCollector(Collector):
         budget = GaugeMetricFamily(
             "inferwright_error_budget_ratio", "Share of requests that may be bad.", labels=["deployment"]
         )
+        busy = CounterMetricFamily(
+            "inferwright_slot_seconds", "Time of slots, without the queue.", labels=[*RELEASE, "sender"]
+        )
         for one in self._services:
+            for sender, worked in one.busy_s.items():
+                busy.add_metric([one.deployment, one.strategy, sender], worked)
             for tally in one.tallies:
                 requests.add_metric([one.deployment, one.strategy, tally.sender, tally.outcome], tally.requests)
             bounds = [*map(str, BUCKETS_S), "+Inf"]
             seconds.add_metric([one.deployment, one.strategy], list(zip(bounds, one.buckets, strict=True)), one.seconds)
             budget.add_metric([one.deployment], one.error_budget)
-        yield from (requests, seconds, budget, *self._gauges(), *self._quality())
+        cached = CounterMetricFamily(
+            "inferwright_cached_requests", "Requests at the cache of answers.", labels=["deployment", "outcome"]
+        )
+        for told in self._caches:
+            for outcome in ("hit", "miss", "passed"):
+                cached.add_metric([told.deployment, outcome], getattr(told, outcome))
+        yield from (requests, seconds, busy, cached, budget, *self._gauges(), *self._quality())
 
     def _gauges(self) -> Iterator[Metric]:
         for name, text, figure in GAUGES:
@@ -87,8 +104,8 @@ class ProductionCollector(Collector):
         for name, text, figure in QUALITY:
             family = GaugeMetricFamily(name, text, labels=[*RELEASE, "source"])
             for one in self._services:
-                if one.quality:
-                    family.add_metric([one.deployment, one.strategy, one.quality.source], figure(one.quality))
+                if one.quality and (value := figure(one.quality)) is not None:
+                    family.add_metric([one.deployment, one.strategy, one.quality.source], value)
             yield family
 
 
@@ -96,5 +113,5 @@ def render(bus: Bus, service: Service, exposed: Exposed) -> bytes:
     """The metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(AgentCollector(bus, service))
-    registry.register(ProductionCollector(exposed.services))
+    registry.register(ProductionCollector(exposed))
     return generate_latest(registry)

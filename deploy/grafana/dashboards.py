@@ -31,7 +31,7 @@ PRODUCTION: Rows = {
         (
             "Error budget: how many times too fast it burns, 1 h",
             "none",
-            f"inferwright:requests_bad:ratio_rate1h{CHOSEN} / {BUDGET}",
+            f"inferwright:error_budget_burn:ratio_rate1h{CHOSEN}",
             "{{deployment}} {{strategy}}",
         ),
         (
@@ -57,6 +57,12 @@ PRODUCTION: Rows = {
     "Is it as good as it was?": [
         ("Loss, upper end", "percentunit", f"inferwright_quality_loss_high{CHOSEN}", "{{strategy}} {{source}} at most"),
         ("Loss, lower end", "percentunit", f"inferwright_quality_loss_low{CHOSEN}", "{{strategy}} {{source}} at least"),
+        (
+            "Time since live prompts were judged",
+            "s",
+            f"time() - inferwright_quality_judged_timestamp_seconds{CHOSEN}",
+            "{{deployment}} {{strategy}}",
+        ),
         ("Loss allowed", "percentunit", f"inferwright_quality_loss_limit{CHOSEN}", "{{strategy}} limit"),
     ],
     "What does it cost?": [
@@ -71,6 +77,18 @@ PRODUCTION: Rows = {
             "currencyUSD",
             f"inferwright_planned_cost_per_1k_requests_usd{CHOSEN}",
             "{{deployment}} {{strategy}}",
+        ),
+        (
+            "US dollars per 1,000 requests by sender and release",
+            "currencyUSD",
+            f"topk(10, inferwright:cost_by_sender:usd_per_1k_requests{CHOSEN})",
+            "{{sender}} {{strategy}}",
+        ),
+        (
+            "Share of the requests without chance that the cache answered",
+            "percentunit",
+            f"inferwright:cache_hits:ratio_rate5m{CHOSEN}",
+            "{{deployment}}",
         ),
         (
             "US dollars per hour by sender",

@@ -27,7 +27,10 @@ def agent_rules() -> tuple[Document, ...]:
     bad = 'inferwright_requests_total{outcome!="good"}'
     return (
         engine_group(),
-        _group("inferwright-service-level", (*_bad_ratios(bad, "inferwright_requests_total"), *_budget(), *_cost())),
+        _group(
+            "inferwright-service-level",
+            (*_bad_ratios(bad, "inferwright_requests_total"), *_budget(), *_cost(), _hits()),
+        ),
         alert_group(),
     )
 
@@ -117,7 +120,12 @@ def _slow_ratios(histogram: str, chosen: str, bound: float) -> tuple[RecordingRu
 
 def _budget() -> tuple[RecordingRule, ...]:
     budget = "inferwright_error_budget_ratio"
-    return (RecordingRule(record="inferwright:error_budget:ratio", expr=f"min by (deployment) ({budget})"),)
+    stated = f"min by (deployment) ({budget})"
+    burn = f"inferwright:requests_bad:ratio_rate1h / on (deployment) group_left () {stated}"
+    return (
+        RecordingRule(record="inferwright:error_budget:ratio", expr=stated),
+        RecordingRule(record="inferwright:error_budget_burn:ratio_rate1h", expr=burn),
+    )
 
 
 def _stated_budget(release: ClusterRelease) -> RecordingRule:
@@ -126,18 +134,32 @@ def _stated_budget(release: ClusterRelease) -> RecordingRule:
 
 
 def _cost() -> tuple[RecordingRule, ...]:
-    """US dollars per 1,000 requests, and each sender's share of what an hour costs by the requests it made."""
+    """US dollars per 1,000 requests, and each sender's share of what an hour costs by the time that slots gave it."""
+    sender = "by (deployment, strategy, sender)"
     rate = f"sum {BY} (rate(inferwright_requests_total[1h]))"
-    by_sender = "sum by (deployment, strategy, sender) (rate(inferwright_requests_total[1h]))"
+    busy, all_busy = (f"sum {by} (rate(inferwright_slot_seconds_total[1h]))" for by in (sender, BY))
     hourly = f"max {BY} (inferwright_cost_usd_per_hour)"
     return (
         RecordingRule(record="inferwright:cost_per_1k_requests:usd", expr=f"{hourly} / ({rate} * 3.6)"),
         RecordingRule(
             record="inferwright:cost_by_sender:usd_per_hour",
-            expr=f"{by_sender} / on (deployment, strategy) group_left () {rate}"
+            expr=f"{busy} / on (deployment, strategy) group_left () {all_busy}"
             f" * on (deployment, strategy) group_left () {hourly}",
         ),
+        RecordingRule(
+            record="inferwright:cost_by_sender:usd_per_1k_requests",
+            expr=f"{busy} / on (deployment, strategy) group_left () {all_busy}"
+            f" * on (deployment, strategy) group_left () {hourly}"
+            f" / (sum {sender} (rate(inferwright_requests_total[1h])) * 3.6)",
+        ),
     )
+
+
+def _hits() -> RecordingRule:
+    """Share of the requests without chance in them that the cache of answers spared the engines."""
+    hit, asked = (f"inferwright_cached_requests_total{{outcome{what}}}" for what in ('="hit"', '!="passed"'))
+    rates = (f"sum by (deployment) (rate({name}[5m]))" for name in (hit, asked))
+    return RecordingRule(record="inferwright:cache_hits:ratio_rate5m", expr=" / ".join(rates))
 
 
 def _group(name: str, rules: tuple[RecordingRule, ...]) -> Document:

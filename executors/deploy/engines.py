@@ -13,6 +13,9 @@ from executors.deploy.supervisor import Program, Supervisor
 from executors.process import NO_LIMITS, Limits
 from executors.serve.engine import Engine, until_healthy
 from executors.serve.llamacpp import ENGINE
+from executors.serve.registry import engine
+from executors.toolchain import find
+from executors.worker import SETTINGS
 from schemas.deployment import Release, Replica, Slot
 from schemas.error import AgentError, ErrorCode
 
@@ -20,44 +23,59 @@ FED = Path(__file__).parents[1] / "workers" / "fed.py"
 PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections, so that a port is still free when its engine comes back."""
 TRIES = 200
-READY_S = 120.0
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of one deployment, all of one kind. `python` is the interpreter of that engine's toolchain."""
+    """The engines of one deployment. `python` is the interpreter of `engine`'s toolchain; others are in `cache`."""
 
     home: Home
     python: Path
     limits: Limits = NO_LIMITS
     engine: Engine = ENGINE
+    cache: Path | None = None
+
+    def kind(self, name: str) -> tuple[Engine, Path]:
+        """The engine that a strategy names, and its interpreter.
+
+        Raises:
+            AgentError: `not_available` for one that nothing here starts, `toolchain_missing`.
+        """
+        if name == self.engine.name:
+            return self.engine, self.python
+        chosen = engine(name)
+        if self.cache is None:
+            raise AgentError(ErrorCode.NOT_AVAILABLE, f"{self.home.name} runs {self.engine.name} only, not {name}")
+        return chosen, find(chosen.toolchain, self.cache).python
 
     async def start(self, release: Release, replicas: Sequence[Replica]) -> None:
         """Start replicas of a release and wait until each answers.
 
         Raises:
-            AgentError: `engine_failed` where one does not; all of them are stopped then.
+            AgentError: as `kind`; `engine_failed` where one does not; all of them are stopped then.
         """
         keeper = Supervisor(self.home)
+        chosen, python = self.kind(release.strategy.engine)
         weights = self.home.path / release.weights
         try:
             for replica in replicas:
                 asked = self.home.path / "engines" / f"{replica.name}.json"
-                launch = self.engine.validate(release.strategy, weights).model_copy(update={"port": replica.port})
+                launch = chosen.validate(release.strategy, weights).model_copy(update={"port": replica.port})
                 asked.write_text(launch.model_dump_json())
                 start = [sys.executable, "-I", "-S", str(FED), str(asked), str(self.limits.memory)]
-                argv = [*start, str(release.niceness), str(self.python), str(self.engine.worker)]
-                environment = {"OMP_NUM_THREADS": str(release.strategy.threads)}
+                argv = [*start, str(release.niceness), str(python), "-s", "-E", "-B", str(chosen.worker)]
+                environment = SETTINGS | {"OMP_NUM_THREADS": str(release.strategy.threads)}
                 await keeper.keep(Program(replica.name, argv, environment))
-            await asyncio.gather(*(self._healthy(keeper, replica) for replica in replicas))
+            ready_s = chosen.ready_timeout_s
+            await asyncio.gather(*(self._healthy(keeper, replica, ready_s) for replica in replicas))
         except BaseException:
             await self.stop(replica.name for replica in replicas)
             raise
 
-    async def _healthy(self, keeper: Supervisor, replica: Replica) -> None:
+    async def _healthy(self, keeper: Supervisor, replica: Replica, ready_s: float) -> None:
         """Wait until a replica answers; one that the supervisor has to start again and again never will."""
-        waiting = asyncio.create_task(until_healthy(replica.url, READY_S))
+        waiting = asyncio.create_task(until_healthy(replica.url, ready_s))
         try:
             while not waiting.done():
                 await asyncio.wait({waiting}, timeout=LOOK_S)

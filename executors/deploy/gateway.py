@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.deploy import haproxy
+from executors.deploy import doors, haproxy
 from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.runtime import BackendNow, Runtime
@@ -18,6 +18,8 @@ from schemas.error import AgentError, ErrorCode
 
 READY_S = 15.0
 POLL_S = 0.05
+SETTINGS = "gateway.json"
+"""What the gateway was last configured with, for programs that outlive the agent and its environment."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Gateway:
         """
         for name, text in haproxy.maps(self.settings, Route(stable=deployment.route.stable)).items():
             write_whole(self.home.path / name, text)
+        write_whole(self.home.path / SETTINGS, self.settings.model_dump_json())
         draft = self.home.path / "gateway.cfg.new"
         draft.write_text(haproxy.config(self.home, deployment, self.settings))
         log = self.home.logs / "gateway-check.log"
@@ -107,6 +110,14 @@ class Gateway:
         """Keep the prompts of this share of all requests in the log."""
         await self._map("sampled", round(share * haproxy.PARTS))
 
+    async def doors(self, *, used: bool) -> None:
+        """Whether those without priority come by the doors from now on."""
+        await self._map(doors.KEY, int(used))
+
+    async def let_in(self, slot: Slot, at_once: int) -> None:
+        """How many of them may be with a release's engines at once; who waits longer is let in as others leave."""
+        await self.runtime.order(f"set maxconn server {slot}{doors.REST}/{doors.DOOR} {at_once}")
+
     async def green(self) -> int:
         """The parts of all requests that the green place gets now."""
         return int((await self.runtime.mapped(self._share_map))["green"])
@@ -141,5 +152,11 @@ class Gateway:
     def _share_map(self) -> Path:
         return self.home.path / "share.map"
 
-    async def _map(self, key: str, parts: int) -> None:
-        await self.runtime.order(f"set map {self._share_map} {key} {parts}")
+    async def _map(self, key: str, value: int) -> None:
+        await self.runtime.order(f"set map {self._share_map} {key} {value}")
+
+
+def kept_settings(home: Home) -> GatewaySettings | None:
+    """What a deployment's gateway was last configured with; None where it never was."""
+    file = home.path / SETTINGS
+    return GatewaySettings.model_validate_json(file.read_bytes(), extra="ignore") if file.exists() else None

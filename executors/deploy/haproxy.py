@@ -8,6 +8,7 @@ import shutil
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from executors.deploy import doors
 from executors.deploy.home import Home
 from executors.deploy.supervisor import Program
 from schemas.base import Record
@@ -78,13 +79,20 @@ frontend gateway
     http-request set-var(txn.class) {priority}
     http-request set-var(txn.sender) req.hdr(acp-from)
     http-request set-priority-class var(txn.class)
+    acl urgent var(txn.class) -m int lt 0
+    http-request set-var(txn.doors) str({doors_key}),map_str_int({home}/share.map,0) if !urgent
+    acl by_door var(txn.doors) -m int gt 0
     http-request capture req.body id 0 if METH_POST {{ var(txn.dice),sub(txn.sampled) lt 0 }}
     acl for_green var(txn.draw),sub(txn.green) lt 0
 {ups}    # Where one release has nobody left to answer, the other does: both passed the gate.
+    use_backend green-rest if by_door green_up for_green or by_door green_up !blue_up
     use_backend green if green_up for_green or green_up !blue_up
+    use_backend blue-rest if by_door
     default_backend blue
+    # A stream passes through whatever stands before this gateway token by token, and is kept by none.
+    http-response set-header X-Accel-Buffering no if {{ res.hdr(content-type) -m beg text/event-stream }}
     log-format '{log_format}'
-{backends}
+{backends}{doors}
 frontend metrics
     bind 127.0.0.1:{metrics_port}
     no log
@@ -105,8 +113,8 @@ WAITING = f"""\
     server waiting {NOWHERE} no-check backup
 """
 LOG_FORMAT = (
-    '{"at_s":%Ts.%ms,"slot":"%b","server":"%s","status":%ST,"queue_ms":%Tw,"first_ms":%Tr,"total_ms":%Ta,"bytes":%B,'
-    '"end":"%ts","priority":%[var(txn.class)],"sender":"%[var(txn.sender),json(utf8s)]",'
+    '{"at_s":%Ts.%ms,"slot":"%[be_name,field(1,-)]","server":"%s","status":%ST,"queue_ms":%Tw,"first_ms":%Tr,'
+    '"total_ms":%Ta,"bytes":%B,"end":"%ts","priority":%[var(txn.class)],"sender":"%[var(txn.sender),json(utf8s)]",'
     '"prompt":"%[capture.req.hdr(0),json(utf8s)]"}'
 )
 
@@ -125,13 +133,15 @@ def config(home: Home, deployment: Deployment, settings: GatewaySettings) -> str
         log_format=LOG_FORMAT,
         ups="".join(_up(slot) for slot in Slot),
         backends="".join(_backend(slot, deployment, settings) for slot in Slot),
+        doors_key=doors.KEY,
+        doors=doors.text(home, deployment, settings.queue_limit),
     )
 
 
 def maps(settings: GatewaySettings, route: Route) -> dict[str, str]:
-    """The files beside the configuration: shares in parts, nothing sampled, priorities by name and by key."""
+    """The files beside the configuration: shares in parts, nothing sampled, no doors, priorities by name and by key."""
     return {
-        "share.map": f"green {green_parts(route)}\nsampled 0\n",
+        "share.map": f"green {green_parts(route)}\nsampled 0\n{doors.KEY} 0\n",
         "priority.map": "".join(f"{name} {level}\n" for name, level in settings.priorities.items()),
         "keys.map": "".join(f"{key.lower()} {level}\n" for key, level in settings.keys.items()),
     }

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 from pydantic import NonNegativeInt, ValidationError
 
-from executors.files import digest, partial, write_whole
+from executors.compress.gguf import MANIFEST, manifest_of
+from executors.files import describe_folder, digest, partial, partial_folder, write_whole
 from schemas.base import Record
 from schemas.command import DEPLOYMENT_NAME
 from schemas.deployment import Deployment
@@ -92,6 +93,11 @@ class Home:
         """The deployment as it was last known."""
         return self.path / "deployment.json"
 
+    @property
+    def drift(self) -> Path:
+        """What the watch of quality last said."""
+        return self.path / "drift.json"
+
     def make(self) -> None:
         """The folders, for nobody else: prompts and sockets are in there."""
         for folder in (self.path, self.logs, self.path / "programs", self.path / "engines", self.path / "weights"):
@@ -117,24 +123,44 @@ class Home:
         return deployment
 
     def adopt(self, weights: Path) -> PurePosixPath:
-        """A file of weights, kept under its name and its content's: a link where the disk allows, else a copy."""
-        kept = self.path / "weights" / f"{weights.stem}-{digest(weights)[:12]}{weights.suffix}"
+        """A file or folder of weights, kept under its name and its content's: links where the disk allows, else copies.
+
+        What its maker noted of it stays beside it.
+        """
+        whole = describe_folder(weights)[0].sha256 if weights.is_dir() else digest(weights)
+        stem, suffix = (weights.name, "") if weights.is_dir() else (weights.stem, weights.suffix)
+        kept = self.path / "weights" / f"{stem}-{whole[:12]}{suffix}"
         if not kept.exists():
-            with partial(kept) as draft:
-                draft.unlink()
-                try:
-                    os.link(weights, draft)
-                except OSError:
-                    shutil.copyfile(weights, draft)
-                draft.replace(kept)
+            if manifest_of(weights).exists():
+                shutil.copyfile(manifest_of(weights), manifest_of(kept))
+            if weights.is_dir():
+                with partial_folder(kept) as draft:
+                    shutil.copytree(weights, draft, copy_function=_link, dirs_exist_ok=True)
+                    draft.replace(kept)
+            else:
+                with partial(kept) as draft:
+                    draft.unlink()
+                    _link(weights, draft)
+                    draft.replace(kept)
         return PurePosixPath("weights") / kept.name
 
     def forget(self, used: Iterable[PurePosixPath]) -> None:
-        """Delete weights that nobody uses any more."""
+        """Delete weights that nobody uses any more, with the notes beside them."""
         names = {path.name for path in used}
-        for file in (self.path / "weights").iterdir():
-            if file.name not in names:
-                file.unlink()
+        for kept in (self.path / "weights").iterdir():
+            if kept.name in names or kept.name.removesuffix(MANIFEST) in names:
+                continue
+            if kept.is_dir():
+                shutil.rmtree(kept)
+            else:
+                kept.unlink()
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _read(text: bytes) -> Deployment:

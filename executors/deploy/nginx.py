@@ -1,33 +1,25 @@
-"""NGINX's configuration for the same deployment: the second renderer, with a cache of answers that never change.
+"""NGINX's configuration: before a deployment's gateway, to keep answers that never change, or in the gateway's place.
 
-NGINX has no runtime API: a new share is a new file and a graceful reload. It knows neither priorities nor a queue of
-its own. Where those matter, HAProxy is the gateway; where answers repeat, this one saves the engine the work.
+NGINX has no runtime API: a change is a new file and a graceful reload. In the gateway's place it knows neither
+priorities nor a queue of its own, so nothing here runs it so: it is for who has NGINX already.
 """
 
 import getpass
+import shutil
 from collections.abc import Iterable
-
-from pydantic import PositiveInt
+from pathlib import Path
 
 from executors.deploy.home import Home
-from schemas.base import Record
-from schemas.deployment import Deployment, Route, Slot
-
-
-class CacheSettings(Record):
-    """What is kept of answers; a request is deterministic where its body says `"temperature": 0`."""
-
-    megabytes: PositiveInt = 256
-    minutes: PositiveInt = 60
-
+from schemas.deployment import AnswerCache, Deployment, Slot
+from schemas.error import AgentError, ErrorCode
 
 CONFIG = """\
 # Made by inferwright.
 daemon off;
 # The agent's own user: the folder is closed to all others.
 user {user};
-pid {home}/nginx.pid;
-error_log {home}/logs/nginx.err warn;
+pid {home}/nginx/nginx.pid;
+error_log stderr warn;
 worker_processes 1;
 worker_shutdown_timeout 120s;
 events {{ worker_connections 4096; }}
@@ -42,7 +34,7 @@ http {{
     client_max_body_size 1m;
     log_format rows escape=json '{{"at_s":$msec,"status":$status,"total_s":$request_time,"slot":"$slot",'
         '"cache":"$upstream_cache_status"}}';
-    access_log {home}/logs/nginx.log rows;
+    access_log /dev/stdout rows;
     map $http_acp_session $session {{ "" $request_id; default $http_acp_session; }}
     split_clients $session $slot {{
 {split}    }}
@@ -52,6 +44,7 @@ http {{
             proxy_pass http://$slot;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            proxy_set_header Host $host;
             proxy_read_timeout 300s;
             proxy_next_upstream error timeout non_idempotent;
 {use_cache}        }}
@@ -59,13 +52,19 @@ http {{
 }}
 """
 CACHE = """\
-    proxy_cache_path {home}/nginx/answers keys_zone=answers:8m max_size={megabytes}m inactive={minutes}m;
-    map $request_body $chance {{ default 1; "~\\"temperature\\"\\s*:\\s*0(\\.0*)?\\s*[,}}]" 0; }}
+    proxy_cache_path {folder} keys_zone=answers:8m max_size={megabytes}m inactive={minutes}m use_temp_path=off;
+    # Kept is what says once, and in so many words, that no chance is in it.
+    map $request_body $chance {{
+        default 1;
+        "~(?s)\\"temperature\\".*\\"temperature\\"" 1;
+        "~\\"temperature\\"\\s*:\\s*0(\\.0*)?\\s*[,}}]" 0;
+    }}
 """
 USE_CACHE = """\
             proxy_cache answers;
             proxy_cache_methods POST;
-            proxy_cache_key "$slot $request_uri $request_body";
+            # Who shows another key shares no answers.
+            proxy_cache_key "$request_uri $http_authorization $request_body";
             proxy_cache_valid 200 {minutes}m;
             proxy_cache_bypass $chance;
             proxy_no_cache $chance;
@@ -74,24 +73,52 @@ USE_CACHE = """\
 """
 
 
-def config(home: Home, deployment: Deployment, route: Route, cache: CacheSettings | None = None) -> str:
-    """The text of `nginx.conf`; without `cache`, nothing is kept."""
-    green = 1 - route.share if route.stable is Slot.GREEN else route.share
+def front(home: Home, deployment: Deployment, cache: AnswerCache) -> str:
+    """Before the gateway, at the cache's own port; nothing is kept, nor asked for, while a release is on trial."""
+    upstream = f"    upstream gateway {{\n        server 127.0.0.1:{deployment.port};\n        keepalive 32;\n    }}\n"
+    size = {"megabytes": cache.megabytes, "minutes": cache.minutes}
+    keeps = deployment.candidate is None
+    return CONFIG.format(
+        home=home.path,
+        user=getpass.getuser(),
+        port=cache.port,
+        split="        * gateway;\n",
+        upstreams=upstream,
+        cache=CACHE.format(folder=folder(home, deployment), **size) if keeps else "",
+        use_cache=USE_CACHE.format(**size) if keeps else "",
+    )
+
+
+def instead(home: Home, deployment: Deployment) -> str:
+    """In the gateway's place, at its port, with the shares that it has now."""
+    share = deployment.route.share
+    green = 1 - share if deployment.route.stable is Slot.GREEN else share
     return CONFIG.format(
         home=home.path,
         user=getpass.getuser(),
         port=deployment.port,
         split="".join(f"        {line}\n" for line in _split(green)),
         upstreams="".join(_upstreams(deployment)),
-        cache=CACHE.format(home=home.path, **cache.model_dump()) if cache else "",
-        use_cache=USE_CACHE.format(**cache.model_dump()) if cache else "",
+        cache="",
+        use_cache="",
     )
 
 
-def hit_rate(statuses: Iterable[str]) -> float | None:
-    """Share of answers that came from the cache, of those it was asked for; None where it was asked for none."""
-    asked = [status for status in statuses if status in {"HIT", "MISS", "EXPIRED", "STALE", "UPDATING"}]
-    return sum(status == "HIT" for status in asked) / len(asked) if asked else None
+def folder(home: Home, deployment: Deployment) -> Path:
+    """Where answers of the release that serves are kept: no other one's are ever found there."""
+    return home.path / "nginx" / f"answers-v{deployment.stable.number}"
+
+
+def find() -> str:
+    """The nginx program.
+
+    Raises:
+        AgentError: `toolchain_missing`.
+    """
+    found = shutil.which("nginx", path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin")
+    if found is None:
+        raise AgentError(ErrorCode.TOOLCHAIN_MISSING, "the cache of answers needs NGINX: install your system's package")
+    return found
 
 
 def _split(green: float) -> list[str]:

@@ -13,8 +13,8 @@ import orjson
 
 from executors.files import write_whole
 from schemas.artifact import Text
-from schemas.deployment import RequestSeen
 from schemas.sampling import Sampling
+from schemas.traffic import RequestSeen
 
 CHARACTERS_PER_TOKEN = 5
 """More than English has, so that the text holds as many tokens as are wanted."""

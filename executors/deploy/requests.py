@@ -7,14 +7,15 @@ import orjson
 from pydantic import ValidationError
 
 from executors.measure.statistics import percentiles
-from schemas.deployment import RequestSeen, Service
+from schemas.deployment import Service
+from schemas.traffic import RequestSeen
 
 ABSENT = "-"
 """How HAProxy writes what was not there."""
 
 
-class RequestLog:
-    """One reader of the log, which remembers how far it has read. It holds no file open."""
+class LogReader:
+    """One reader of a supervised program's log, which remembers how far it has read. It holds no file open."""
 
     def __init__(self, path: Path, *, from_end: bool = False) -> None:
         """`from_end` skips what is there already."""
@@ -24,9 +25,9 @@ class RequestLog:
             found = path.stat()
             self._inode, self._at = found.st_ino, found.st_size
 
-    def new(self) -> list[RequestSeen]:
-        """Requests that were finished since the last call, in the order in which they were."""
-        found: list[RequestSeen] = []
+    def lines(self) -> list[bytes]:
+        """Whole lines that were written since the last call, across a rotation."""
+        found: list[bytes] = []
         inode = _inode(self._path)
         if inode != self._inode:
             moved = rotated(self._path)
@@ -35,13 +36,25 @@ class RequestLog:
             self._inode, self._at, self._rest = inode, 0, b""
         return found + self._read(self._path) if inode else found
 
-    def _read(self, path: Path) -> list[RequestSeen]:
+    def _read(self, path: Path) -> list[bytes]:
         with path.open("rb") as file:
             file.seek(self._at)
             text = file.read()
         self._at += len(text)
         *lines, self._rest = (self._rest + text).split(b"\n")
-        return [row for line in lines if (row := _row(line))]
+        return lines
+
+
+class RequestLog:
+    """One reader of the gateway's log."""
+
+    def __init__(self, path: Path, *, from_end: bool = False) -> None:
+        """`from_end` skips what is there already."""
+        self._log = LogReader(path, from_end=from_end)
+
+    def new(self) -> list[RequestSeen]:
+        """Requests that were finished since the last call, in the order in which they were."""
+        return [row for line in self._log.lines() if (row := _row(line))]
 
 
 def rotated(path: Path) -> Path:

@@ -2,11 +2,12 @@
 
 import asyncio
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
 
+from executors.deploy.doors import DOOR, REST
 from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 
@@ -26,11 +27,18 @@ class ServerNow(Record):
 
 
 class BackendNow(Record):
-    """One backend: what waits for it and what it has open."""
+    """One release's backend with the door before it: what waits for it and what it has open."""
 
     slot: str
     queued: NonNegativeInt
+    held_back: NonNegativeInt
+    """Of those that wait, the ones before the door."""
+    inside: NonNegativeInt
+    """Those that came by the door."""
+    let_in: PositiveInt
+    """Requests that may be past the door."""
     open_requests: NonNegativeInt
+    """Those that wait included."""
     served: NonNegativeInt
     servers: tuple[ServerNow, ...]
 
@@ -76,19 +84,13 @@ class Runtime:
             raise AgentError(ErrorCode.TOOL_FAILED, f"the gateway refused {line!r}: {words}")
 
     async def backends(self) -> dict[str, BackendNow]:
-        """Every backend by name."""
+        """Every release's backend by name."""
         rows = list(_rows(await self.ask("show stat -1 6 -1")))
-        servers = [_server(row) for row in rows if row["svname"] != "BACKEND"]
+        totals = {row["pxname"]: row for row in rows if row["svname"] == "BACKEND"}
+        doors = {row["pxname"].removesuffix(REST): row for row in rows if row["svname"] == DOOR}
         return {
-            row["pxname"]: BackendNow(
-                slot=row["pxname"],
-                queued=int(row["qcur"] or 0),
-                open_requests=int(row["scur"] or 0),
-                served=int(row["stot"] or 0),
-                servers=tuple(server for server in servers if server.slot == row["pxname"]),
-            )
-            for row in rows
-            if row["svname"] == "BACKEND"
+            slot: _backend(totals[slot], totals[slot + REST], door, [row for row in rows if row["pxname"] == slot])
+            for slot, door in doors.items()
         }
 
     async def pid(self) -> int:
@@ -106,6 +108,22 @@ class Runtime:
 
 def _rows(text: str) -> Iterator[dict[str, str]]:
     return csv.DictReader(text.removeprefix("# ").splitlines())
+
+
+def _backend(
+    total: dict[str, str], rest: dict[str, str], door: dict[str, str], rows: Sequence[dict[str, str]]
+) -> BackendNow:
+    held_back = int(rest["qcur"] or 0)
+    return BackendNow(
+        slot=total["pxname"],
+        queued=int(total["qcur"] or 0) + held_back,
+        held_back=held_back,
+        inside=int(door["scur"] or 0),
+        let_in=int(door["slim"]),
+        open_requests=int(total["scur"] or 0) + held_back,
+        served=int(total["stot"] or 0),
+        servers=tuple(_server(row) for row in rows if row["svname"] != "BACKEND"),
+    )
 
 
 def _server(row: dict[str, str]) -> ServerNow:

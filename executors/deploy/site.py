@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executors.deploy import prometheus
+from executors.deploy.answers import Answers
 from executors.deploy.engines import Engines, free_ports, replicas
 from executors.deploy.gateway import Gateway
 from executors.deploy.haproxy import PROGRAM, GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.supervisor import Supervisor
 from executors.files import locked
-from schemas.deployment import Deployment, DeploymentState, Release, Replica, Route, Slot
+from schemas.deployment import AnswerCache, Deployment, DeploymentState, Release, Replica, Route, Slot
 from schemas.error import AgentError, ErrorCode
 from schemas.measurement import GateDecision
 from schemas.plan import Strategy
@@ -48,6 +49,11 @@ class Site:
     def gateway(self) -> Gateway:
         """Its gateway."""
         return Gateway(self.home, self.settings)
+
+    @property
+    def answers(self) -> Answers:
+        """Its cache of answers, which is off unless somebody wants it."""
+        return Answers(self.home)
 
     @property
     def log(self) -> Path:
@@ -89,6 +95,7 @@ class Site:
             replicas=replicas(slot, max(strategy.replicas, len(before.stable.replicas) if before else 1)),
             gate=gate,
             job=job,
+            since_s=time.time(),
         )
 
     async def open(self, model: str, release: Release) -> Deployment:
@@ -125,13 +132,15 @@ class Site:
         known = self.home.load() or before
         numbered = {item.number: item for item in known.releases}
         stable = numbered.get(before.stable.number, before.stable)
-        more = {"state": state, "releases": (stable, release), "numbered": release.number}
+        numbered_now = max(before.numbered, release.number)  # a release that comes back keeps its number
+        more = {"state": state, "releases": (stable, release), "numbered": numbered_now}
         return before.model_copy(update=more)
 
     async def add(self, before: Deployment, release: Release, state: DeploymentState) -> Deployment:
         """Start a release beside the stable one; it gets no request yet. One that runs already is left alone."""
         async with self._alone():
             now = self.keep(self.both(before, release, state))
+            await self.answers.follow(now)
             await self.gateway.write(now)
             running = await Supervisor(self.home).running()
             lacking = [replica for replica in release.replicas if replica.name not in running]
@@ -157,6 +166,7 @@ class Site:
             }
             settled = self.keep(now.model_copy(update=more))
             await self.gateway.write(settled)
+            await self.answers.follow(settled)
             began = time.monotonic()
             await self.gateway.drain(winner.other, DRAIN_S)
             left = Left(back_s, time.monotonic() - began)
@@ -164,6 +174,22 @@ class Site:
             used = (kept, previous) if previous else (kept,)
             self.home.forget(path for release in used for path in (release.weights, release.reference))
             return settled, left
+
+    async def go_back(self, now: Deployment) -> Deployment:
+        """Start the release before the stable one again, and give it everything.
+
+        Raises:
+            AgentError: `not_found` where none is kept; `engine_failed`.
+        """
+        before = now.previous
+        if before is None:
+            raise AgentError(ErrorCode.NOT_FOUND, f"nothing served {now.name} before {now.stable.label}")
+        slot = now.route.stable.other
+        fresh = {"slot": slot, "replicas": replicas(slot, len(before.replicas)), "since_s": time.time()}
+        again = before.model_copy(update=fresh)
+        both = await self.add(now, again, DeploymentState.ROLLING_OUT)
+        settled, _ = await self.settle(both, slot)
+        return settled
 
     async def clear(self, slot: Slot) -> None:
         """Close a place and stop what runs in it."""
@@ -197,6 +223,20 @@ class Site:
             await self.engines.stop(replica.name for replica in leave)
             return shrunk
 
+    async def keep_answers(self, cache: AnswerCache | None) -> Deployment:
+        """Keep answers before the gateway from now on as `cache` says, or no more.
+
+        Raises:
+            AgentError: `not_found`; `toolchain_missing` without NGINX, `tool_failed` where it does not start.
+        """
+        async with self._alone():
+            now = self.known().model_copy(update={"cache": cache})
+            if cache is None:
+                await self.answers.stop()
+            else:
+                await self.answers.start(now, cache)
+            return self.keep(now)
+
     def _alone(self) -> AbstractAsyncContextManager[None]:
         """The body while no other process changes what runs: an autoscaler and an agent may both want to."""
         return locked(self.home.path / "changing.lock", lambda: None)
@@ -217,6 +257,7 @@ class Site:
         await Supervisor(self.home).shut_down()
         for file in (self.home.path / "programs").glob("*.ini"):
             file.unlink()
+        self.home.drift.unlink(missing_ok=True)
         found = self.home.load()
         if found is not None:
             self.home.save(found.model_copy(update={"state": DeploymentState.DOWN}))

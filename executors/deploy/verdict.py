@@ -14,9 +14,10 @@ import numpy as np
 from executors.measure.gate import boundary, confidence_sequence
 from schemas.base import Record
 from schemas.command import VersusSpec
-from schemas.deployment import JudgedMetric, Judgement, RequestSeen
+from schemas.deployment import JudgedMetric, Judgement
 from schemas.evidence import Estimate, Evidence
 from schemas.measurement import GateVerdict
+from schemas.traffic import RequestSeen
 
 SLOW = 0.05
 """Share of requests that may exceed the p95."""

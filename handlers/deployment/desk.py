@@ -82,5 +82,6 @@ def site_of(name: str, services: Services) -> Site:
         AgentError: `invalid_command`, `toolchain_missing`.
     """
     home = Home.under(deployments(services), name)
-    tools = toolchain.find("llamacpp", services.workshop.cache)
-    return Site(home, Engines(home, tools.python, services.workshop.limits), services.workshop.gateway)
+    place = services.workshop
+    python = toolchain.find("llamacpp", place.cache).python
+    return Site(home, Engines(home, python, place.limits, cache=place.cache), place.gateway)

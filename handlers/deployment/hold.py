@@ -10,9 +10,10 @@ from executors.deploy.requests import RequestLog, service
 from executors.process import GRACE_S
 from handlers.deployment.desk import Desk
 from handlers.deployment.quality import LiveQuality
-from schemas.deployment import Deployment, JudgedMetric, Judgement, RequestSeen, RolloutStep, Route
+from schemas.deployment import Deployment, JudgedMetric, Judgement, RolloutStep, Route
 from schemas.error import AgentError
 from schemas.measurement import GateVerdict
+from schemas.traffic import RequestSeen
 
 LOOK_S = 0.25
 SPEAK_S = 10.0

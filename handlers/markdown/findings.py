@@ -46,7 +46,7 @@ def rendered_markdown(report: RenderedReport) -> str:
 def _performance(report: PerformanceReport) -> Iterator[str]:
     yield f"# {escape(report.model)}: measured"
     yield f"**{escape(report.sentence, 600)}**"
-    yield "## Load, level by level\n\n" + loads([report.load])
+    yield "## Load, level by level\n\n" + loads([report.load]) + pictures(report.plots)
     yield "## Percentiles\n\n" + percentiles(report.load)
     if report.load.profile:
         yield "## Where the time went\n\n" + profiled(report.load.profile)

@@ -219,4 +219,5 @@ def _not_tried(left: Plan, trials: tuple[Trial, ...], most: int) -> tuple[str, .
         for item in left.chosen
         if item.strategy not in tried
     )
-    return rest + tuple(f"{item.count} others: {item.reason}, for example {item.example}" for item in left.ruled_out)
+    others = (f"{item.count} others ruled out: {item.reason}, for example {item.example}" for item in left.ruled_out)
+    return (*rest, *others)

@@ -61,7 +61,7 @@ async def optimize(command: OptimizeInference, job: JobContext, services: Servic
 
 
 def _deployable(command: OptimizeInference) -> OptimizeInference:
-    """The command; where it is to go live and names no engine, with the one that production runs."""
+    """The command; where it is to go live and names no engine, with llama.cpp: production is not moved unasked."""
     if command.mode is not Mode.DEPLOY or command.constraints.engines:
         return command
     return command.model_copy(

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from executors.files import partial
 from handlers.optimization.verdict import capacity
-from schemas.measurement import Arrivals, GateDecision, LoadReport
+from schemas.measurement import Arrivals, GateDecision, LoadLevel, LoadReport
 from schemas.report import Trial
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -18,25 +20,45 @@ LANE = 0.08
 """Of the plot's height: the distance between those that were never loaded."""
 FAR = 4
 """A limit further off than so many times the largest loss would leave no room for the losses."""
+LOADS = {
+    Arrivals.CONCURRENCY: "open requests",
+    Arrivals.POISSON: "requests/s, Poisson arrivals",
+    Arrivals.CONSTANT: "requests/s, evenly spaced",
+}
 PASSED, FAILED, BASE = "#1b7f4d", "#b3261e", "#444444"
 
 
 def draw(directory: Path, baseline: LoadReport, trials: tuple[Trial, ...], limit: float) -> tuple[str, ...]:
     """Write the plots into `directory`; the names of the files written."""
+    if not _can_draw():
+        return ()
+    loads = [("untouched", baseline)]
+    loads += [(trial.candidate.strategy.label, trial.load) for trial in trials if trial.load]
     return (
         _save(_frontier(baseline, trials, limit), directory / "frontier.svg"),
-        _save(_latency(baseline, trials), directory / "latency.svg"),
+        _save(_latency(loads, Arrivals.CONCURRENCY), directory / "latency.svg"),
     )
 
 
-def draw_quality(directory: Path, gate: GateDecision) -> tuple[str, ...]:
-    """Write the curve of what was lost by position in the context; the names of the files written.
+def draw_load(directory: Path, load: LoadReport) -> tuple[str, ...]:
+    """Write latency against the kind of load that had most levels; the names of the files written.
 
-    None without matplotlib, which is optional: the report has the figures in a table too.
+    None where no kind had two.
     """
-    if find_spec("matplotlib") is None:
+    kind = max(LOADS, key=lambda kind: len(_curve(load, kind)))
+    if len(_curve(load, kind)) < 2 or not _can_draw():  # noqa: PLR2004 - a line has two ends
         return ()
-    return (_save(_positions(gate), directory / "positions.svg"),)
+    return (_save(_latency([(load.strategy, load)], kind), directory / "latency.svg"),)
+
+
+def draw_quality(directory: Path, gate: GateDecision) -> tuple[str, ...]:
+    """Write the curve of what was lost by position in the context; the names of the files written."""
+    return (_save(_positions(gate), directory / "positions.svg"),) if _can_draw() else ()
+
+
+def _can_draw() -> bool:
+    """Whether matplotlib is here; it is optional, and reports have the figures in tables too."""
+    return find_spec("matplotlib") is not None
 
 
 def _positions(gate: GateDecision) -> "Figure":
@@ -127,24 +149,31 @@ def _short(trial: Trial) -> str:
     return f"{strategy.engine} {strategy.weight_format}" + ("+imatrix" if strategy.importance_matrix else "")
 
 
-def _latency(baseline: LoadReport, trials: tuple[Trial, ...]) -> "Figure":
-    """Latency p50 (line) and p95 (dashed) against the number of open requests, on a logarithmic scale."""
+def _latency(loads: "Sequence[tuple[str, LoadReport]]", kind: Arrivals) -> "Figure":
+    """Latency p50 and p95 against one kind of load, on a logarithmic scale; a line where a stress test broke."""
     from matplotlib.ticker import LogFormatter  # noqa: PLC0415 - heavy, and only a report needs it
 
     figure, axes = _blank()
-    loads = [("untouched", baseline)]
-    loads += [(trial.candidate.strategy.label, trial.load) for trial in trials if trial.load]
     for name, load in loads:
-        closed = [level for level in load.levels if level.arrivals is Arrivals.CONCURRENCY and level.latency]
-        settings = [level.setting for level in closed]
-        p50, p95 = ([getattr(level.latency, share).value for level in closed] for share in ("p50", "p95"))
+        levels = _curve(load, kind)
+        settings = [level.setting for level in levels]
+        p50, p95 = ([getattr(level.latency, share).value for level in levels] for share in ("p50", "p95"))
         (line,) = axes.plot(settings, p50, "o-", label=name)
-        axes.plot(settings, p95, "--", color=line.get_color(), alpha=0.7)
-        axes.set_xticks(settings)
+        axes.plot(settings, p95, "x--", color=line.get_color(), alpha=0.7)
+        if kind is Arrivals.CONCURRENCY:
+            axes.set_xticks(settings)
+        elif load.knee and load.knee.broke:
+            axes.axvline(load.knee.broke, color=FAILED, linestyle=":", label="broke")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
-    axes.set(xlabel="open requests", ylabel="end-to-end latency, ms (measured, logarithmic)")
-    axes.set_title("Latency against load: p50 as a line, p95 dashed", fontsize=10, loc="left")
+    axes.set(xlabel=LOADS[kind], ylabel="end-to-end latency, ms (measured, logarithmic)")
+    axes.set_title("Latency against load: p50 as a line with dots, p95 dashed with crosses", fontsize=10, loc="left")
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _curve(load: LoadReport, kind: Arrivals) -> list[LoadLevel]:
+    """The levels of one kind that were answered, the lightest first."""
+    found = [level for level in load.levels if level.arrivals is kind and level.latency]
+    return sorted(found, key=lambda level: level.setting)

@@ -16,8 +16,10 @@ from acp.bridge.metrics import ProductionCollector
 from executors.deploy import exposure
 from executors.deploy.exposure import Exposure
 from executors.deploy.home import Home
+from schemas.command import QualityWatch
 from schemas.deployment import Deployment, DeploymentState, Release, Replica, RolloutEnd, RolloutOutcome, Route, Slot
 from schemas.measurement import GateVerdict
+from schemas.sampling import Drift
 
 LABELS = ("deployment", "strategy", "sender", "outcome", "source", "le")
 ROW = {"at_s": 1.0, "server": "blue-1", "status": 200, "queue_ms": 0, "first_ms": 90, "bytes": 10, "end": "--"}
@@ -84,7 +86,7 @@ def served(home: Home, **fields: Any) -> None:
 def samples(figures: Exposure) -> dict[tuple[str, ...], float]:
     """Every sample as Prometheus parses it, by name and the values of its labels."""
     registry = CollectorRegistry()
-    registry.register(ProductionCollector(figures.read().services))
+    registry.register(ProductionCollector(figures.read()))
     text = generate_latest(registry).decode()
     return {
         (sample.name, *(sample.labels[label] for label in LABELS if label in sample.labels)): sample.value
@@ -113,6 +115,41 @@ def test_requests_are_counted_by_release_sender_and_outcome(home: Home, figures:
     assert found["inferwright_request_seconds_count", "chat", "v1"] == 3
     assert found["inferwright_request_seconds_count", "chat", "v2"] == 0
     assert found["inferwright_request_seconds_sum", "chat", "v1"] == pytest.approx(0.601)
+
+
+def test_slots_time_is_counted_by_sender(home: Home, figures: Exposure) -> None:
+    """From the end of the wait to the last byte; who was refused in the queue took none."""
+    served(home, total_ms=1100, queue_ms=100)
+    served(home, total_ms=3000, sender="bob", slot="green")
+    served(home, total_ms=9000, queue_ms=9000, first_ms=-1, status=503, sender="bob")
+    found = samples(figures)
+    busy = "inferwright_slot_seconds_total"
+    assert found[busy, "chat", "v1", "alice"] == 1
+    assert found[busy, "chat", "v2", "bob"] == 3
+    assert found[busy, "chat", "v1", "bob"] == 0
+
+
+def test_what_ran_in_a_place_before_is_not_counted_to_a_release(home: Home, figures: Exposure) -> None:
+    """The log remembers requests of a release that had the place before: an agent that starts now leaves them out."""
+    known = home.load()
+    assert known
+    releases = tuple(release.model_copy(update={"since_s": 50.0}) for release in known.releases)
+    home.save(known.model_copy(update={"releases": releases}))
+    served(home, at_s=49.0)
+    served(home, at_s=51.0)
+    assert samples(figures)["inferwright_requests_total", "chat", "v1", "alice", "good"] == 1
+
+
+def test_the_watchs_verdict_is_told(home: Home, figures: Exposure) -> None:
+    """What live prompts showed since the rollout stands before the gate of before it, with its time."""
+    spec = QualityWatch()
+    decision = gate(0.04, GateVerdict.FAILED)
+    drift = Drift(watch=spec, limit=0.02, state="resting", release=2, window=3, decision=decision, judged_at_s=77.0)
+    (home.path / "drift.json").write_text(drift.model_dump_json())
+    found = samples(figures)
+    assert found["inferwright_quality_loss", "chat", "v2", "live"] == decision.quality.loss
+    assert found["inferwright_quality_judged_timestamp_seconds", "chat", "v2", "live"] == 77
+    assert ("inferwright_quality_loss", "chat", "v2", "gate") not in found
 
 
 def test_senders_cannot_make_series_without_end(home: Home, figures: Exposure) -> None:

@@ -1,6 +1,7 @@
 """Rules, alerts and the runbook: promtool checks them on real series, and what is committed is what is made."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_committed_files_are_what_is_made() -> None:
 
 def test_prometheus_accepts_rules_and_configuration() -> None:
     """`promtool check` parses every expression."""
-    assert "23 rules found" in promtool("check", "rules", str(PROMETHEUS / RULES))
+    assert "27 rules found" in promtool("check", "rules", str(PROMETHEUS / RULES))
     assert "is valid" in promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
 
 
@@ -43,6 +44,14 @@ def test_alerts_fire_when_they_should_and_only_then() -> None:
     """`promtool test rules`: series of a good and a bad day, with the alerts of each, word for word."""
     for name in UNIT_TESTS:
         assert "SUCCESS" in promtool("test", "rules", str(PROMETHEUS / name))
+
+
+def test_every_alert_names_a_place_in_the_runbook() -> None:
+    """File and heading are there, as a reader's link would find them."""
+    for rule in yaml.safe_load((PROMETHEUS / RULES).read_text())["groups"][-1]["rules"]:
+        file, _, anchor = rule["annotations"]["runbook"].partition("#")
+        headings = [line.lstrip("# ") for line in (ROOT / file).read_text().splitlines() if line.startswith("#")]
+        assert anchor in [re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings]
 
 
 def test_every_alert_is_tested_to_fire() -> None:

@@ -16,7 +16,7 @@ STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host"
 
 @contextlib.asynccontextmanager
 async def double(name: str, seconds: float = 0.0) -> AsyncIterator[int]:
-    """Answers its name after so many seconds; its port."""
+    """Answers its name after so many seconds, as a stream where it is asked for one; its port."""
 
     async def health(_: web.Request) -> web.Response:
         return web.Response()
@@ -24,7 +24,8 @@ async def double(name: str, seconds: float = 0.0) -> AsyncIterator[int]:
     async def answer(request: web.Request) -> web.Response:
         await request.read()
         await asyncio.sleep(seconds)
-        return web.Response(text=name)
+        kind = "text/event-stream" if "stream" in request.query else "text/plain"
+        return web.Response(text=name, content_type=kind)
 
     app = web.Application()
     app.router.add_get("/health", health)

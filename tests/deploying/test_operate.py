@@ -27,6 +27,11 @@ async def status(url: str) -> DeploymentReport:
     return found
 
 
+async def doors(site: Site) -> str:
+    """Whether the rest comes by the doors, as the gateway says."""
+    return (await site.gateway.runtime.mapped(site.home.path / "share.map"))["doors"]
+
+
 async def test_look_scale_and_take_back(site: Site, runs: Path, shipped: Path, tmp_path: Path) -> None:
     """Two releases, one after the other; replicas come and go; the first one serves again; what is wrong is refused."""
     workshop = Workshop(cache=CACHE, model_roots=(), memory=tmp_path, effort=SMALL)
@@ -48,10 +53,20 @@ async def test_look_scale_and_take_back(site: Site, runs: Path, shipped: Path, t
                 assert sent.terminal
                 assert sent.terminal.inference_status.state is JobState.COMPLETED
                 assert [replica.state for replica in (await status(url)).replicas] == ["UP"] * count
-            follow = {"cmd": "SCALE_DEPLOYMENT", "autoscale": {"most": 2}} | named
+            follow = {"cmd": "SCALE_DEPLOYMENT", "autoscale": {"most": 2, "priority_p95": "5 s"}} | named
             assert (await send(follow, url, watch=Watch())).terminal
-            await asyncio.sleep(2)  # longer than a program that dies as it starts lives
-            assert (await Supervisor(site.home).running())["autoscaler"].state == "RUNNING"
+            assert await doors(site) == "1"
+            said = site.home.logs / "autoscaler.log"
+            for _ in range(300):  # a busy machine takes its time to start the program
+                running = (await Supervisor(site.home).running())["autoscaler"].state == "RUNNING"
+                if running and "waiting for green: 1 are let in" in said.read_text():
+                    break
+                await asyncio.sleep(0.2)
+            else:
+                pytest.fail(f"the limiter never told the gateway: {said.read_text()}")
+            assert (await site.gateway.backend(Slot.GREEN)).let_in == STRATEGY.max_sequences - 1
+            assert (await send({"cmd": "SCALE_DEPLOYMENT", "replicas": 1} | named, url, watch=Watch())).terminal
+            assert await doors(site) == "0"
             with pytest.raises(AgentError, match="either replicas or autoscale"):
                 await send({"cmd": "SCALE_DEPLOYMENT", "replicas": 1, "autoscale": {}} | named, url)
             back = await send({"cmd": "ROLLBACK_DEPLOYMENT"} | named, url, watch=Watch())

@@ -10,9 +10,9 @@ from executors.deploy.prompts import CUT_OFF, NO_DECODER, NO_TEXT, REPEATED, Ask
 from executors.serve.engine import text_of, tokens
 from executors.serve.llamacpp import serve
 from executors.toolchain import Toolchain
-from schemas.deployment import RequestSeen
 from schemas.error import AgentError
 from schemas.sampling import Sampling
+from schemas.traffic import RequestSeen
 
 TEXT = "The sea was calm that day, and the ships lay still in the harbour."
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from executors.deploy.verdict import FIRST_LOOK, SLOW, Limits, breach, effect, interval, judge
 from schemas.command import VersusSpec
-from schemas.deployment import JudgedMetric, RequestSeen
+from schemas.deployment import JudgedMetric
 from schemas.measurement import GateVerdict
+from schemas.traffic import RequestSeen
 
 LIMITS = Limits(latency_ms=100, max_errors=0.01, confidence=0.95, tuned=20)
 

@@ -1,4 +1,4 @@
-"""What is planned is what is run here: an engine has one version in the matrix, its arguments, images and toolchain."""
+"""What is planned is what is run here: one version of each engine in matrix, arguments, images and toolchain."""
 
 import re
 

@@ -1,5 +1,6 @@
 """guidellm and the built-in client on the same server; run by `make test-toolchains` only."""
 
+import sys
 from pathlib import Path
 
 import orjson
@@ -12,11 +13,12 @@ from executors.measure.client import Client, connected
 from executors.measure.guidellm import TOOLCHAIN, Guidellm
 from executors.measure.load import LoadGenerator, run_level
 from executors.measure.paired import interleaved, paired_ratio
+from executors.process import Child
 from executors.serve.engine import Endpoint, tokens
 from executors.serve.llamacpp import serve
 from executors.toolchain import Toolchain
 from executors.worker import Workbench
-from schemas.evidence import Estimate
+from handlers.workbench.conditions import DISTURBING_CORES
 from schemas.measurement import Arrivals, LevelSpec, LoadLevel, TraceEntry
 from schemas.plan import Strategy
 
@@ -24,9 +26,11 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.usefixture
 STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=4, context=256)
 TEXT = "The sea was calm that day, and the ships lay still in the harbour, and nobody spoke of the voyage. " * 40
 NAMES = ("requests/s", "TTFT p50", "TPOT p50")
-ROUNDS, MOST_ROUNDS = 5, 20
-ALIKE = 1.25
-"""Of two figures that are called alike the larger one is at most so many times the other."""
+ROUNDS = 5
+ALIKE, GROSS = 0.25, 0.75
+"""By so much figures may differ that are called alike, where a core is free and where none is."""
+TOKENS, TTFT_MS, TPOT_MS = 16, 400, 40
+PACED = Path(__file__).with_name("paced_server.py")
 
 
 def guidellm(built_in: BuiltIn, folder: Path, timeout_s: float = 60) -> Guidellm:
@@ -43,43 +47,46 @@ def figures(level: LoadLevel) -> tuple[float, float, float]:
     return level.throughput_rps.value, level.ttft.p50.value, level.tpot.p50.value
 
 
-def ratio(ours: list[float], theirs: list[float]) -> Estimate:
-    """Guidellm's over the built-in client's, paired by round, with its 90 % interval."""
-    return paired_ratio(ours, theirs, "ratio")
-
-
-def agree(ours: list[float], theirs: list[float]) -> bool:
-    """Whether the two are shown to be alike: the whole interval of their ratio is near one, so noise shows nothing."""
-    found = ratio(ours, theirs)
-    return found.low >= 1 / ALIKE and found.high <= ALIKE
+async def test_both_generators_measure_what_is_true(tmp_path: Path) -> None:
+    """On a server whose tokens come at fixed times each tells those times, on a busy machine too."""
+    argv = [sys.executable, str(PACED), str(TTFT_MS), str(TPOT_MS)]
+    level = LevelSpec(arrivals=Arrivals.CONCURRENCY, setting=4, requests=32)
+    expected = (1e3 * level.setting / (TTFT_MS + (TOKENS - 1) * TPOT_MS), TTFT_MS, TPOT_MS)
+    async with Child(argv, log=tmp_path / "log", read_output=True) as server, connected(60) as session:
+        url = (await anext(server.lines())).decode()
+        endpoint = Endpoint(url, "paced", server.process.pid, 0)
+        built_in = BuiltIn(Client(session, endpoint, [list(range(16))], TOKENS))
+        for generator in (built_in, guidellm(built_in, tmp_path)):
+            told = await run_level(endpoint, generator, level, seed=1, rows=tmp_path / "rows")
+            print(f"{generator.name}: {figures(told)}, true are {expected}")  # noqa: T201
+            assert figures(told) == pytest.approx(expected, rel=ALIKE)
 
 
 async def test_both_generators_agree_within_noise(llamacpp: Toolchain, shipped: Path, tmp_path: Path) -> None:
-    """The same closed loop in turn by each; a noisier machine needs more rounds until both are shown alike."""
-    level = LevelSpec(arrivals=Arrivals.CONCURRENCY, setting=4, requests=32)
+    """The same closed loop on the real engine in turn by each: alike within noise, in all three figures.
+
+    Guidellm takes a core of its own. Beside other work it takes it from the engine, and only gross disagreement counts.
+    """
+    level = LevelSpec(arrivals=Arrivals.CONCURRENCY, setting=4, requests=24)
 
     async def ignore(_: int, __: int, ___: LoadLevel) -> None:
         pass
 
-    pairs: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in NAMES}
     async with serve(STRATEGY, shipped, python=llamacpp.python, log=tmp_path / "log") as endpoint, connected(60) as own:
         ids = await tokens(endpoint, TEXT)
         prompts = [ids[48 * at :][:48] for at in range(16)]
-        built_in = BuiltIn(Client(own, endpoint, prompts, 16))
-        other = guidellm(BuiltIn(Client(own, endpoint, prompts, 16)), tmp_path)
+        built_in = BuiltIn(Client(own, endpoint, prompts, TOKENS))
+        other = guidellm(BuiltIn(Client(own, endpoint, prompts, TOKENS)), tmp_path)
         sides: list[tuple[Endpoint, LoadGenerator]] = [(endpoint, built_in), (endpoint, other)]
-        for _ in range(0, MOST_ROUNDS, ROUNDS):
-            found = await interleaved(sides, level, rounds=ROUNDS, rows=tmp_path / "rows", on_round=ignore)
-            for ours, theirs in zip(*found, strict=True):
-                for name, one, two in zip(NAMES, figures(ours), figures(theirs), strict=True):
-                    pairs[name][0].append(one)
-                    pairs[name][1].append(two)
-            if all(agree(*pair) for pair in pairs.values()):
-                break
-    for name, pair in pairs.items():
-        said, rounds = ratio(*pair), len(pair[0])
-        print(f"guidellm over built-in, {name}: {said.value:.3f} ({said.low:.3f} to {said.high:.3f}, {rounds} rounds)")  # noqa: T201
-    assert [name for name, pair in pairs.items() if not agree(*pair)] == []
+        found = await interleaved(sides, level, rounds=ROUNDS, rows=tmp_path / "rows", on_round=ignore)
+    busy = max(one.resources.other_cores for one in found[0])
+    far = ALIKE if busy <= DISTURBING_CORES else GROSS
+    ours, theirs = (list(zip(*map(figures, side), strict=True)) for side in found)
+    ratios = {name: paired_ratio(*pair, name) for name, *pair in zip(NAMES, ours, theirs, strict=True)}
+    for name, ratio in ratios.items():
+        print(f"guidellm over built-in, {name}: {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})")  # noqa: T201
+    print(f"other work kept at most {busy:.1f} cores busy")  # noqa: T201
+    assert {name: ratio.value for name, ratio in ratios.items()} == dict.fromkeys(NAMES, pytest.approx(1, rel=far))
 
 
 async def test_rates_traces_and_time_outs_by_guidellm(llamacpp: Toolchain, shipped: Path, tmp_path: Path) -> None:

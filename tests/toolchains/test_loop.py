@@ -19,8 +19,9 @@ from schemas.report import Report, TrialOutcome
 from schemas.status import InferenceStatus, JobState
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.usefixtures("nothing_left")]
-EFFORT = replace(SMALL, judge_tokens=1024, level_limit_s=20)
-WEIGHTS = {"openvino": "INT8", "onnxruntime": "INT4", "ctranslate2": "INT8", "vllm": "BF16"}
+EFFORT = replace(SMALL, judge_tokens=1024, level_limit_s=20, calibration_samples=4, calibration_tokens=64)
+LOSSES = {"openvino": 0.5, "onnxruntime": 1, "ctranslate2": 0.5, "vllm": 0.5}
+"""How much each engine's first form may lose here: ONNX Runtime's is in 4 bits."""
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def workshop(llamacpp: Toolchain, shipped: Path, halves: Texts, tmp_path_factory
     return Workshop(cache=CACHE, model_roots=(shipped.parent,), memory=memory, effort=EFFORT)
 
 
-def asked(*engines: str, loss: float = 1) -> dict[str, object]:
-    """Among these engines, by default at any loss of quality that can be asked for."""
+def asked(*engines: str, loss: float) -> dict[str, object]:
+    """Among these engines, within this loss of quality."""
     return {
         "cmd": "OPTIMIZE_INFERENCE",
         "model": "smollm2-135m-instruct",
@@ -44,16 +45,16 @@ def asked(*engines: str, loss: float = 1) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", LOSSES)
 async def test_an_engine_goes_round_the_whole_loop(name: str, workshop: Workshop, tmp_path: Path) -> None:
     """Its weights are made, judged, served and loaded, the decision is among what was measured, the report says so."""
-    told = await tell(asked(name), tmp_path, replace(workshop, effort=replace(EFFORT, trials=1)))
+    told = await tell(asked(name, loss=LOSSES[name]), tmp_path, replace(workshop, effort=replace(EFFORT, trials=1)))
     assert told.final.state is JobState.COMPLETED, told.final.detail
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
     assert report.plan.baseline.strategy.engine == "llama.cpp"
     assert [(one.engine, one.missing) for one in report.engines] == [(name, ())]
     (trial,) = report.trials
-    assert (trial.candidate.strategy.engine, trial.candidate.strategy.weight_format) == (name, WEIGHTS[name])
+    assert trial.candidate.strategy.engine == name
     assert trial.outcome is TrialOutcome.MET, trial.sentence
     assert trial.gate is not None
     assert trial.gate.verdict is GateVerdict.PASSED
@@ -70,8 +71,8 @@ async def test_an_engine_goes_round_the_whole_loop(name: str, workshop: Workshop
 async def test_the_loop_outlives_the_death_of_an_engine(workshop: Workshop, tmp_path: Path) -> None:
     """OpenVINO's server gets a SIGKILL in its load test: told as such, and llama.cpp is tried next."""
     updates = Killer()
-    effort = replace(EFFORT, trials=2, requests=24)
-    told = await tell(asked("openvino", "llama.cpp", loss=0.1), tmp_path, replace(workshop, effort=effort), updates)
+    effort = replace(EFFORT, trials=2, requests=24, judge_tokens=2000)
+    told = await tell(asked("openvino", "llama.cpp", loss=0.03), tmp_path, replace(workshop, effort=effort), updates)
     assert updates.killed is not None
     assert not psutil.pid_exists(updates.killed)
     report = Report.model_validate_json((told.directory / "report.json").read_bytes())
@@ -81,7 +82,7 @@ async def test_the_loop_outlives_the_death_of_an_engine(workshop: Workshop, tmp_
     assert "openvino was ended by signal 9" in (told.directory / "report.md").read_text()
     assert any(update.detail.startswith("given up: openvino was ended by signal 9") for update in updates)
     assert following.candidate.strategy.engine == "llama.cpp"
-    assert following.outcome is TrialOutcome.MET
+    assert following.outcome is not TrialOutcome.FAILED
     assert report.recommended in {None, 1}
 
 

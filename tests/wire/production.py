@@ -2,7 +2,9 @@
 
 from pathlib import PurePosixPath
 
+from schemas.command import QualityWatch
 from schemas.deployment import (
+    AnswerCache,
     Deployment,
     DeploymentReport,
     DeploymentState,
@@ -19,8 +21,11 @@ from schemas.deployment import (
     Slot,
 )
 from schemas.evidence import Estimate, Evidence
+from schemas.exposure import CacheFigures
 from schemas.measurement import GateDecision, GateVerdict, Percentiles, QualityMeasurement
 from schemas.plan import Strategy
+from schemas.sampling import Drift, DriftState, Sampling
+from schemas.traffic import Burn, SenderCost
 
 
 def measured(value: float, unit: str = "ms") -> Estimate:
@@ -118,6 +123,7 @@ def rollout(share: float = 0.25, p95: float = 812.0) -> tuple[DeploymentReport, 
         releases=(old, new),
         last=last,
         numbered=3,
+        cache=AnswerCache(port=8802),
     )
     replicas = tuple(
         ReplicaNow(name=release.replicas[0].name, release=release.label, state="UP", open_requests=1, served=80, pid=1)
@@ -125,6 +131,49 @@ def rollout(share: float = 0.25, p95: float = 812.0) -> tuple[DeploymentReport, 
     )
     sentence = f"v3 gets {share:.0%} of the requests; step 3 of 5, 41 of 50 requests seen."
     report = DeploymentReport(
-        deployment=deployment, sentence=sentence, replicas=replicas, queued=3, window_s=300, services=services
+        deployment=deployment,
+        sentence=sentence,
+        replicas=replicas,
+        queued=3,
+        window_s=300,
+        services=services,
+        costs=_costs(old, new),
+        burns=(_burn(old, 300, 120, 0), _burn(old, 3600, 1210, 6), _burn(new, 300, 41, 1), _burn(new, 3600, 41, 1)),
+        cache=CacheFigures(deployment="chat", hit=49, miss=3, passed=12),
+        drift=_drift(),
     )
     return (report,)
+
+
+def _costs(old: Release, new: Release) -> tuple[SenderCost, ...]:
+    price = Estimate(value=0.02, low=0.0, high=1.0, unit="USD", evidence=Evidence.ASSUMED)
+    senders = ((old, "ai-ml-engineer", 900, 610.0), (old, "", 310, 95.5), (new, "ai-ml-engineer", 41, 21.2))
+    return tuple(
+        SenderCost(
+            release=release.label,
+            sender=sender,
+            requests=requests,
+            busy_s=busy_s,
+            usd_per_1k=price.model_copy(update={"value": busy_s / requests / 30}),
+        )
+        for release, sender, requests, busy_s in senders
+    )
+
+
+def _burn(release: Release, window_s: float, requests: int, bad: int) -> Burn:
+    rate = bad / requests / 0.01
+    return Burn(release=release.label, window_s=window_s, requests=requests, bad=bad, budget=0.01, rate=rate)
+
+
+def _drift() -> Drift:
+    return Drift(
+        watch=QualityWatch(),
+        limit=0.02,
+        state=DriftState.RESTING,
+        release=1,
+        window=12,
+        sampling=Sampling(seen=61, used=52, left_out={"asked before": 9}),
+        decision=_gate(),
+        judged_at_s=1_795_694_400.0,
+        sentence="v1, window 12, on 52 of 61 sampled prompts (9 asked before): Q8_0 passes the gate of 2.00%.",
+    )

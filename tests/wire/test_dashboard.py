@@ -260,6 +260,29 @@ async def test_deployments_move_as_they_are_rolled_out(stand: Stand) -> None:
         assert await page.evaluate(f"Math.abs({width} - {half}) < 1")
 
 
+async def test_what_is_watched_after_a_rollout_is_shown(stand: Stand) -> None:
+    """The error budget's burn, the live prompts' verdict, and each sender's cost, which stays open as figures move."""
+    stand.stage.deployments = rollout(0.25)
+    async with visit(stand.browser, stand.url) as page:
+        releases = page.get_by_role("list", name="Releases and their shares of the requests").get_by_role("listitem")
+        burnt = "burn rate of the 1 % error budget 2.44 in the last 5 min, 2.44 in the last 1 h measured"
+        await expect(releases.nth(1)).to_contain_text(burnt)
+        await expect(page.get_by_role("heading", name="Quality since the rollout: passed")).to_be_visible()
+        deployment = page.locator(".deployment")
+        await expect(deployment).to_contain_text("perplexity +0.49 % (\u22120.54 % to +1.52 %), limit +2.00 % measured")
+        await expect(deployment).to_contain_text("52 of 61 sampled prompts used; a breach is told, and changes nothing")
+        await expect(deployment).to_contain_text("94 % of 52 requests without chance answered from it")
+        await page.get_by_text("Cost by sender in the last hour").click()
+        rows = page.get_by_role("table", name="Cost by sender and release").get_by_role("row")
+        await expect(rows).to_have_count(4)
+        for text in ("ai-ml-engineer", "900", "610 s", "$0.023 assumed"):
+            await expect(rows.nth(1)).to_contain_text(text)
+        await expect(rows.nth(2)).to_contain_text("not named")
+        stand.stage.deployments = rollout(0.5)
+        await expect(releases.nth(1)).to_contain_text("50 %")
+        await expect(rows.nth(1)).to_be_visible()
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
 async def test_nothing_keeps_people_with_disabilities_out(stand: Stand, scheme: str, width: int) -> None:
     """axe-core finds no violation: empty, running, finished with plan and deployments, the report; no side scroll."""
@@ -275,6 +298,7 @@ async def test_nothing_keeps_people_with_disabilities_out(stand: Stand, scheme: 
         await expect(page.get_by_role("heading", name="Last plan")).to_be_visible(timeout=30_000)
         await expect(page.locator("#job-figures")).to_contain_text("+0.49 %")
         await page.get_by_text("The same as a table").click()
+        await page.get_by_text("Cost by sender in the last hour").click()
         found["running"] = await violations(page)
         await page.locator("#jobs a").filter(has_text="completed").click()
         await expect(page.locator("#job-charts figure")).to_have_count(2)

@@ -3,6 +3,7 @@
 import { chart } from "./charts.js";
 import { el, find, plain } from "./dom.js";
 import { counted, evidence, ms, number, percent, rps, signed, span, strategyName, words } from "./format.js";
+import { burning, cached, costs, quality } from "./watched.js";
 
 const LOOKS = 300;
 /** What each deployment showed since this page was opened: `{at, release, rate, p95}`. */
@@ -26,12 +27,13 @@ function now(report, release) {
   const service = serviceOf(report, release);
   const own = new Set(release.replicas.map(({ name }) => name));
   const up = report.replicas.filter(({ name, state }) => own.has(name) && state.startsWith("UP"));
-  const quality = release.gate?.quality;
+  const gate = release.gate?.quality;
   return facts(
     service && report.window_s && [`${rps(service.requests / report.window_s)} `, evidence("measured")],
     service?.latency && ["p95 ", amount(service.latency.p95, ms)],
     service && [`${service.failed} of ${counted(service.requests, "request")} failed in the last ${span(report.window_s)}`],
-    quality ? [`perplexity ${signed(quality.loss)}, at most ${signed(quality.loss_high)} `, evidence("measured")] : ["the untouched model"],
+    burning(report, fullName(release)),
+    gate ? [`perplexity ${signed(gate.loss)}, at most ${signed(gate.loss_high)} `, evidence("measured")] : [release.weights === release.reference ? "the untouched model" : "no gate was held"],
     [`${up.length} of ${counted(release.replicas.length, "replica")} up`],
   );
 }
@@ -117,6 +119,9 @@ function card(report, at) {
     el("p", {}, plain(report.sentence)),
     weights(report),
     charts(remember(report, at)),
+    cached(report),
+    quality(report),
+    costs(report),
     lastChange(deployment),
   );
 }

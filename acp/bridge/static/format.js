@@ -29,7 +29,9 @@ export const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s
 export function strategyName(strategy) {
   const { engine, weight_format: format, importance_matrix: imatrix, accelerator, threads, max_sequences: slots } = strategy;
   const place = accelerator === "host" ? counted(threads, "thread") : `${strategy.replicas}x${strategy.count}x${accelerator}`;
-  return plain(`${engine} ${format}${imatrix ? "+imatrix" : ""}, ${place}, ${counted(slots, "slot")}`, 160);
+  const { speculation = "none", draft = "" } = strategy;
+  const ahead = speculation === "none" ? "" : `, ${speculation} ${draft.split("/").at(-1)}`.trimEnd();
+  return plain(`${engine} ${format}${imatrix ? "+imatrix" : ""}, ${place}, ${counted(slots, "slot")}${ahead}`, 160);
 }
 
 /** Seconds as `0.8 s`, `12 s`, `3 min 20 s`, `2 h 5 min`. */
