@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from deploying.test_gateway import ask, gateway
 from deploying.test_rollout import DOUBLE
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.spike import HIGH, REFUSED, Scenario, spike, within
@@ -103,6 +103,7 @@ def test_what_came_before_a_change_does_not_count() -> None:
     ),
     slots=st.integers(1, 16),
 )
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_limit_stays_between_one_and_what_is_not_kept(
     looks: list[tuple[int, list[float], int]], slots: int
 ) -> None:
