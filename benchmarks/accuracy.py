@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from benchmarks.fit import FILES, thinned
 from benchmarks.fit_quality import HELD_OUT, covered, load_cases, verdicts
 from benchmarks.fit_quality import held_out as quality_held_out
-from benchmarks.holdout import Miss, held_out
+from benchmarks.holdout import Miss, blended, every_way
 from benchmarks.rows import Row, load
-from planners.performance.calibration import calibration
+from planners.performance.calibration import calibration, shares
+from planners.performance.forecast import with_kernels
 from planners.performance.kernels import Kernels
 from planners.performance.observe import Observations
 from planners.performance.silicon import available, kernels_of
@@ -29,7 +30,6 @@ from planners.quality import quality_model
 Floats = NDArray[np.float64]
 
 Z = 1.645
-WAYS = ("pair", "model", "accelerator", "source")
 GOALS = {
     "throughput-kernel": "6 % / 20 %",
     "throughput-elsewhere": "12 % / 40 %",
@@ -59,24 +59,27 @@ def speed_tables() -> list[str]:
     """Tables of the physics alone and, where it is installed, with the kernel database."""
     rows = load(*FILES)
     rows = [rows[i] for i in thinned(rows)]
-    physics = _ways(rows, None)
+    physics = _in_sample(rows, None) | every_way(rows)
     lines = ["## Physics alone", "", *_by_class(physics, None), "", "### By publication, pairs held out", ""]
     lines += _by_publication(physics["pair"])
     if available():
         kernels = kernels_of([row.case for row in rows])
         known = np.flatnonzero(~np.isnan(kernels.prompt))
         lines += ["", "## With measured kernels (`silicon`), rows that the database knows", ""]
-        seen = kernels.pick(known)
-        lines += _by_class(_ways([rows[i] for i in known], seen), seen)
+        kept, seen = [rows[i] for i in known], kernels.pick(known)
+        held = {way: blended(found, physics[way], shares()) for way, found in every_way(kept, seen).items()}
+        lines += _by_class(_in_sample(kept, seen) | held, seen)
     return lines
 
 
-def _ways(rows: list[Row], kernels: Kernels | None) -> dict[str, list[Miss]]:
-    """Rows with the logarithm of predicted over measured, by what was held out."""
-    expected = Observations.of([row.case for row in rows], kernels).expected(calibration(silicon=kernels is not None))
+def _in_sample(rows: list[Row], kernels: Kernels | None) -> dict[str, list[Miss]]:
+    """Rows with the logarithm of predicted over measured by what is shipped, which was fitted to them."""
+    cases = [row.case for row in rows]
+    expected = Observations.of(cases).expected(calibration())
+    if kernels is not None:
+        expected = with_kernels(cases, kernels, expected)
     errors = np.log(expected / [row.value for row in rows]).tolist()
-    ways = {"nothing (in sample)": [Miss(row, error, []) for row, error in zip(rows, errors, strict=True)]}
-    return ways | {way: list(held_out(rows, way, kernels)) for way in WAYS}
+    return {"nothing (in sample)": [Miss(row, error, []) for row, error in zip(rows, errors, strict=True)]}
 
 
 def _by_class(ways: dict[str, list[Miss]], kernels: Kernels | None) -> list[str]:

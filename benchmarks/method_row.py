@@ -17,7 +17,7 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 LONGEST = 80
 """Characters of words and of refusals in a table."""
 FEW_WORDS = 3
-APART = 0.03
+APART = 0.05
 """Nats per token between two engines on the same weights and tokens that rounding of activations does not explain."""
 MUST = {
     "Q8_0": GateVerdict.PASSED,
@@ -50,7 +50,7 @@ class Served(Record):
 
     def __str__(self) -> str:
         if self.said is None:
-            return f"not {self.engine}: *{self.refusal[:LONGEST].replace('|', '/')}*"
+            return f"not {self.engine}: *{self.refusal.partition('. ')[0][:LONGEST].replace('|', '/')}*"
         return self.engine if self.loss is None else f"{self.engine} {self.loss:+.1%}"
 
 

@@ -43,7 +43,7 @@ from schemas.scaling import Load, ScalingDecision, ScalingRule
 STRATEGY = Strategy(engine="llama.cpp", weight_format="Q4_1", accelerator="host", max_sequences=4, context=256)
 RULE = ScalingRule(most=2, ready_s=3, up_cooldown_s=5, down_hold_s=15)
 PROMPTS = [f"Chapter {number}. It was a calm day at sea, and the ships lay still" for number in range(200)]
-QUEUE = 100
+QUEUE = 60
 """Of the rest that may wait; more are told 429."""
 HIGH = {"Acp-Priority": "high"}
 HIGH_TOKENS, REST_TOKENS = 4, 12
@@ -57,7 +57,7 @@ ASKED_ALONE = 20
 class Scenario:
     """Rates in requests a second, times in seconds."""
 
-    rest_rps: float = 0.6
+    rest_rps: float = 0.8
     high_rps: float = 1.0
     factor: float = 10
     before_s: float = 30

@@ -8,6 +8,7 @@ import numpy as np
 from planners.candidates import Searched, candidate_at
 from planners.choose import score
 from planners.evaluate import serve
+from planners.figures import counted
 from planners.judge import judge
 from planners.performance.formats import weight_format
 from planners.prices import PriceTable
@@ -109,8 +110,9 @@ def bottleneck_of(model: ModelFacts, space: Space, baseline: Candidate, tokens: 
     kind = "memory" if memory_ms >= arithmetic_ms else "compute"
     computed = 2 * model.active_parameters * batch / 1e9
     return (
-        f"{kind}: at {batch:.0f} sequences a decode step reads {read / 1e9:.3g} GB ({memory_ms:.3g} ms at full "
-        f"bandwidth) and computes {computed:.3g} GFLOP ({arithmetic_ms:.3g} ms at the peak rate)"
+        f"{kind}: at {counted(round(batch), 'sequence')} a decode step reads {read / 1e9:.3g} GB "
+        f"({memory_ms:.3g} ms at full bandwidth) and computes {computed:.3g} GFLOP "
+        f"({arithmetic_ms:.3g} ms at the peak rate)"
     )
 
 

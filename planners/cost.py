@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from planners.candidates import SECONDS_PER_MONTH, cost_per_1k
+from planners.catalog import hardware
 from planners.owned import USD_PER_KWH, owned
 from planners.prices import HOURS_PER_MONTH, OWNED, Offer, PriceTable, cheapest
 from schemas.command import Constraints, CurrentPerformance
@@ -110,9 +111,11 @@ def _report(model: str, options: tuple[CostOption, ...], assumptions: tuple[Assu
 def _options(serving: Serving, constraints: Constraints, prices: PriceTable, terms: Terms) -> Iterator[CostOption]:
     """The cheapest offer of each kind that holds the strategy, and the same hardware bought."""
     strategy = serving.strategy
+    node = next((device.per_node for device in hardware() if device.key == strategy.accelerator), strategy.count)
     for kind in KINDS:
         offers = prices.select(strategy.accelerator, kind, constraints.providers, constraints.regions)
-        rent = cheapest([offer for offer in offers if offer.provider != OWNED], strategy.count, strategy.replicas)
+        rented = [offer for offer in offers if offer.provider != OWNED]
+        rent = cheapest(rented, strategy.count, strategy.replicas, node=node)
         if rent is not None:
             monthly = _exactly(rent.usd_per_hour * HOURS_PER_MONTH, "USD", _source(rent.offer))
             yield _option(strategy.label, kind, monthly, serving.rate, serving.output_tokens)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from planners.guessing import speculated
 from planners.layouts import lengths_of, middle_of, rows_of
 from planners.memory import Footprint, footprint
+from planners.performance.calibration import joined
 from planners.performance.measured import measured
 from planners.performance.sources import speeds
 from planners.quality import loss
@@ -119,9 +120,14 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints, *
     steps, rates = np.zeros((2, sum(sizes)), dtype=np.bool_)
     better = measured(model, *rows.layouts) if silicon else None
     if better is not None:
-        tpot[better.rows], step[better.rows], step_sd[better.rows] = better.tpot_s, better.step_s, better.tpot_sd
+        tpot[better.rows] = joined(tpot[better.rows], better.tpot_s, better.step_share)
+        step[better.rows], step_sd[better.rows] = (
+            joined(step[better.rows], better.step_s, better.step_share),
+            better.tpot_sd,
+        )
         kept = better.rows[better.rates]
-        rate[kept], rate_sd[kept] = better.tokens_s[better.rates], better.rate_sd[better.rates]
+        rate[kept] = joined(rate[kept], better.tokens_s[better.rates], better.rate_share[better.rates])
+        rate_sd[kept] = better.rate_sd[better.rates]
         steps[better.rows], rates[kept] = True, True
     arrays = (
         tpot,

@@ -11,3 +11,8 @@ def shown(value: float, unit: str) -> str:
 def plain(value: float) -> str:
     """Four digits, never with an exponent."""
     return f"{float(f'{value:.4g}'):,.10g}"
+
+
+def counted(number: float, noun: str) -> str:
+    """A number of things: `1 request`, `0.5 requests`, `2 requests`."""
+    return f"{number:g} {noun if number == 1 else f'{noun}s'}"

@@ -177,11 +177,12 @@ def rent_of(space: Space, prices: PriceTable, constraints: Constraints) -> tuple
     known: dict[tuple[str, int, int], Rent | None] = {}
     rents = []
     shapes = zip(space.group.tolist(), (space.tp * space.pp).tolist(), space.replicas.tolist(), strict=True)
-    names = [group.accelerator.key for group in space.groups]
-    for group, devices, replicas in shapes:
-        need = (names[group], devices, replicas)
+    devices = [group.accelerator for group in space.groups]
+    for group, count, replicas in shapes:
+        device = devices[group]
+        need = (device.key, count, replicas)
         if need not in known:
-            known[need] = cheapest(offers[names[group]], devices, replicas)
+            known[need] = cheapest(offers[device.key], count, replicas, node=device.per_node)
         rents.append(known[need])
     return tuple(rents)
 

@@ -16,6 +16,8 @@ from schemas.model import ModelFacts
 from schemas.plan import Container, KernelChoice, Launch, Strategy
 
 _MEMORY_SHARE = "0.92"
+_NEURON_CORES = 2
+"""Cores of an Inferentia2 or Trainium1 chip, which its engine counts (AWS Neuron documentation: NeuronCore-v2)."""
 _SETTINGS_FILE = "/settings/settings.yaml"
 
 Words = list[object]
@@ -99,10 +101,16 @@ def _container(
                 image=row["image"],
                 command=(*row["program"].split(), *arguments),
                 environment=environment,
-                host_options=tuple(row["host_options"].split()),
+                host_options=_host_options(row["host_options"], strategy.count),
                 source=row["source"],
             )
     return None
+
+
+def _host_options(text: str, count: int) -> tuple[str, ...]:
+    """Options of `docker run`; what names a device by its number, `{n}`, stands once for each accelerator."""
+    numbers = range(count) if "{n}" in text else range(1)
+    return tuple(part.replace("{n}", str(number)) for number in numbers for part in text.split())
 
 
 def _room_for_prompt(plan: Strategy) -> int:
@@ -204,7 +212,7 @@ def _openvino(plan: Strategy) -> Words:
 
 
 def _neuron(plan: Strategy) -> Words:
-    words: Words = ["--tensor-parallel-size", plan.tensor_parallel]
+    words: Words = ["--tensor-parallel-size", plan.tensor_parallel * _NEURON_CORES]
     return [*words, "--max-num-seqs", plan.max_sequences, "--max-model-len", plan.context]
 
 

@@ -8,6 +8,7 @@ from planners.choose import choose, frontier
 from planners.explain import binding_of, ruled_out_of, sensitivity_of, verdict_of
 from planners.finalists import with_simulation
 from planners.launch import launch_of
+from planners.left_out import left_out
 from planners.relax import relaxations_of
 from planners.search import Facts, search
 from planners.space import WIDE_POOLS
@@ -56,7 +57,7 @@ def plan(request: OptimizeInference, facts: Facts) -> Plan:
         binding=() if chosen else binding_of(searched, relaxations),
         relaxations=relaxations,
         sensitivity=sensitivity_of(searched, picked[0]) if choice.met else (),
-        assumptions=(*assumed, *_assumptions(searched, facts)),
+        assumptions=(*left_out(request), *assumed, *_assumptions(searched, facts)),
         steps=steps_of(mode, baseline, chosen, native=searched.model.native_format, host=facts.on_host),
         handoffs=handoffs_of(mode, chosen, limit, launch, host=facts.on_host),
         launch=launch,

@@ -15,8 +15,8 @@ HOURS_PER_MONTH = 730.0
 OWNED = "owned"
 """The provider of hardware that is bought: its price is spread over three years, with its power."""
 
-_NODE = 4
-"""The smallest instance that counts as a node of a multi-node replica."""
+_NODE = 8
+"""Accelerators of a whole node, where the device's own number is not given."""
 
 _COLUMNS = ("provider", "region", "accelerator", "count", "kind", "usd_per_hour", "as_of", "evidence", "source")
 
@@ -71,16 +71,17 @@ class PriceTable:
         )
 
 
-def cheapest(offers: Sequence[Offer], per_replica: int, replicas: int) -> Rent | None:
+def cheapest(offers: Sequence[Offer], per_replica: int, replicas: int, *, node: int = _NODE) -> Rent | None:
     """The cheapest single offer that holds `replicas` groups of `per_replica` accelerators, or None.
 
-    A replica stays within one instance; only one larger than a node spans several whole nodes.
+    A replica stays within one instance; only one larger than every instance spans several, each a whole node of `node`
+    accelerators or more: smaller ones have no links fast enough.
     """
     best: Rent | None = None
     largest = max((offer.count for offer in offers), default=0)
     for offer in offers:
         whole = offer.count // per_replica
-        if not whole and (per_replica <= largest or offer.count < _NODE or per_replica % offer.count):
+        if not whole and (per_replica <= largest or offer.count < node or per_replica % offer.count):
             continue
         instances = -(-replicas // whole) if whole else replicas * (per_replica // offer.count)
         rent = Rent(offer.usd_per_hour * instances, instances, offer)

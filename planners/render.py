@@ -1,6 +1,8 @@
 """A plan in, Markdown for people out: the verdict first."""
 
-from planners.figures import shown
+import shlex
+
+from planners.figures import counted, plain, shown
 from schemas.evidence import Estimate
 from schemas.plan import Candidate, Plan
 from schemas.text import code, escape
@@ -39,7 +41,11 @@ def safe(text: str) -> str:
 
 def _conditions(plan: Plan) -> str:
     work = plan.workload
-    arrivals = f"{work.request_rate:g} requests/s (Poisson)" if work.request_rate else f"{work.concurrency} always open"
+    arrivals = (
+        f"{counted(work.request_rate, 'request')}/s (Poisson)"
+        if work.request_rate
+        else f"{counted(work.concurrency, 'request')} always open"
+    )
     arrivals = "all queued at once" if work.batch_job else arrivals
     prefix = f", {work.shared_prefix_tokens} of them shared" if work.shared_prefix_tokens else ""
     return (
@@ -120,8 +126,8 @@ def _relaxations(plan: Plan) -> str:
 
 def _memory(plan: Plan) -> str:
     rows = [
-        f"| {name} | {memory.weights_gb:.3g} | {memory.kv_cache_gb:.3g} | {memory.activations_gb:.3g} "
-        f"| {memory.runtime_gb:.3g} | {memory.total_gb:.4g} |"
+        f"| {name} | {_figure(memory.weights_gb)} | {_figure(memory.kv_cache_gb)} | {_figure(memory.activations_gb)} "
+        f"| {_figure(memory.runtime_gb)} | {plain(memory.total_gb)} |"
         for name, memory in (
             ("baseline", plan.baseline.memory),
             *((str(number), one.memory) for number, one in enumerate(plan.chosen[:_TRIALS], 1)),
@@ -136,14 +142,14 @@ def _launch(plan: Plan) -> str:
     if start is None:
         return ""
     run = "" if start.run_here else f" Not run here: checked against what {safe(start.checked_against)} publishes."
-    parts = [f"## Arguments for {safe(start.engine)}", code(" ".join(start.arguments), 2000) + run]
+    parts = [f"## Arguments for {safe(start.engine)}", code(shlex.join(start.arguments), 2000) + run]
     if start.settings:
         parts.append(f"Its settings file:\n\n```yaml\n{start.settings}```")
     if start.kernels:
         rows = [f"- {safe(one.setting)}: {code(one.value, 300)} ({safe(one.why)})" for one in start.kernels]
         parts.append("\n".join(rows))
     if start.container and not start.run_here:
-        command = " ".join(start.container.docker_run)
+        command = shlex.join(start.container.docker_run)
         parts.append(f"In its maker's container, not run here either:\n\n{code(command, 4000)}")
     return "\n\n".join(parts)
 

@@ -45,6 +45,8 @@ class Engine:
     kv_formats: tuple[str, ...]
     fp8_kv_needs: frozenset[str]
     int8_kv_needs: frozenset[str]
+    kept: bool
+    """Whether its makers go on with it; else it is planned only where it is named."""
     joins: bool
     """Whether a request joins those that run; else it waits until their batch has ended."""
     max_tp: int
@@ -99,6 +101,7 @@ def engines() -> dict[str, Engine]:
             kv_formats=words(row["kv_formats"]),
             fp8_kv_needs=frozenset(words(row["fp8_kv_needs"])),
             int8_kv_needs=frozenset(words(row["int8_kv_needs"])),
+            kept=row["kept"] == "1",
             joins=row["joins"] == "1",
             max_tp=int(row["max_tp"]),
             pipeline=row["pipeline"] == "1",
@@ -155,15 +158,15 @@ def _kind(name: str) -> str:
 def wanted_engines(
     names: Sequence[str], *, host: bool, ready: Collection[str] = HOST_ENGINES
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The engines to consider, and a sentence for each name that stood for another.
+    """The engines to consider, and a sentence for each name that stood for another or for what its makers leave.
 
-    Where nobody names any, these are those that are `ready` on the probed host, elsewhere all.
+    Where nobody names any, these are those `ready` on the probed host, elsewhere all that their makers go on with.
 
     Raises:
         AgentError: `unsupported` where a name is not an engine's.
     """
     if not names:
-        return tuple(name for name in engines() if name in ready or not host), ()
+        return tuple(name for name, engine in engines().items() if (name in ready if host else engine.kept)), ()
     found, notes = [], []
     for raw in names:
         plain = raw.strip().lower().replace(" ", "")
@@ -175,5 +178,7 @@ def wanted_engines(
             raise AgentError(
                 ErrorCode.UNSUPPORTED, f"no engine named {raw[:40]!r} is known; known are {', '.join(engines())}"
             )
+        if not engines()[name].kept:
+            notes.append(f"{name} is only maintained: its makers recommend vLLM, SGLang or llama.cpp for what is new")
         found.append(name)
     return tuple(dict.fromkeys(found)), tuple(notes)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planners.figures import counted
 from planners.performance.sources import Layout, speeds
 from schemas.command import OptimizeInference
 from schemas.correction import OperatingPoint
@@ -48,6 +49,12 @@ class Traffic:
         )
 
 
+_NO_PREFIX = (
+    "workload.shared_prefix_tokens is absent; prefix caching is off so that measurements compare with predictions: "
+    "leave it on in production, where it costs nothing"
+)
+
+
 def traffic_of(
     request: OptimizeInference, model: ModelFacts, pools: tuple[Pool, ...], *, host: bool
 ) -> tuple[Traffic, tuple[Assumption, ...]]:
@@ -66,11 +73,17 @@ def traffic_of(
             f"context that {model.name} has",
         )
     rate = _rate(request, assumed)
+    if not asked.shared_prefix_tokens and not host:
+        assumed.append(Assumption(name="shared prefix", value="none", why=_NO_PREFIX))
     concurrency = asked.concurrency
     if rate == 0.0 and concurrency is None:
         concurrency = _HOST_CONCURRENCY if host else _CONCURRENCY
         assumed.append(
-            Assumption(name="concurrency", value=f"{concurrency} requests always open", why="no rate or target given")
+            Assumption(
+                name="concurrency",
+                value=f"{counted(concurrency, 'request')} always open",
+                why="no rate or target given",
+            )
         )
     return (
         Traffic(
@@ -99,7 +112,7 @@ def _rate(request: OptimizeInference, assumed: list[Assumption]) -> float:
             assumed.append(
                 Assumption(
                     name="arrivals",
-                    value=f"Poisson, {rate:g} requests per second on average",
+                    value=f"Poisson, {counted(rate, 'request')} per second on average",
                     why=f"workload.request_rate is absent; {name}.throughput is taken for it",
                 )
             )

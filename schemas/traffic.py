@@ -14,6 +14,7 @@ class RequestSeen(Record):
     slot: str
     """`blue`, `green`, or the frontend's name where it was refused."""
     server: str
+    """The replica, or `door` where it came by the door of those without priority."""
     status: int
     queue_ms: float
     first_ms: float

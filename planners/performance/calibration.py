@@ -1,8 +1,9 @@
 """Fitted efficiencies: who runs what on which machine -> parameters of the physics, each a sum of logarithmic effects.
 
 A parameter's logarithm is its base plus the effects of the engine, the accelerator's family, the format's group, their
-pairs, the accelerator itself and traits of the model. An effect that was never observed is zero, so that an unseen
-accelerator inherits its family's behaviour. `benchmarks/fit.py` writes the values and their residuals.
+pairs, the accelerator itself, traits of the model, and the engine with that very model and accelerator. An effect that
+was never observed is zero, so that an unseen accelerator inherits its family's behaviour. `benchmarks/fit.py` writes
+the values and their residuals.
 """
 
 import json
@@ -11,6 +12,7 @@ import re
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +86,10 @@ class Parameters:
     """99th percentile over median of the time per output token under Poisson arrivals."""
 
 
+UNKNOWN = frozenset({"engine", "family", "accelerator"})
+"""What the physics has to have seen of a row to count beside measured kernels: held-out publications and accelerators
+are met by kernels alone better than by both together, held-out models by both."""
+
 PARAMETERS = tuple(field.name for field in fields(Parameters))
 
 
@@ -96,12 +102,13 @@ class Subject:
     family: str
     group: str
     accelerator: str
+    model: str
     traits: tuple[str, ...] = ()
 
-    def names(self, model: str) -> tuple[tuple[str, str], ...]:
+    def names(self) -> tuple[tuple[str, str], ...]:
         """What a row stands for, by kind: a fit that saw none of these knows less about it."""
         return (
-            ("model", f"model={model}"),
+            ("model", f"model={self.model}"),
             ("engine", f"engine={self.engine}/{self.variant}"),
             ("family", f"family={self.family}"),
             ("accelerator", f"accelerator={self.accelerator}"),
@@ -118,6 +125,8 @@ class Subject:
             f"engine={self.engine}|family={self.family}",
             f"family={self.family}|format={self.group}",
             f"accelerator={self.accelerator}",
+            f"engine={self.engine}|model={self.model}",
+            f"engine={self.engine}|accelerator={self.accelerator}",
         ]
         if self.family.startswith("cpu"):
             names += [f"kind=cpu|format={self.group}", f"kind=cpu|engine={self.engine}|format={self.group}"]
@@ -172,9 +181,9 @@ class Calibration:
     sharpness: float
     """Exponent of the norm that joins traffic and arithmetic: high means perfect overlap."""
 
-    def new(self, model: str, subject: Subject) -> list[str]:
+    def new(self, subject: Subject) -> list[str]:
         """Which of model, engine, accelerator's family, accelerator and format no fitted row had."""
-        found = [kind for kind, name in subject.names(model) if name not in self.seen]
+        found = [kind for kind, name in subject.names() if name not in self.seen]
         implied = {"family": "accelerator", "engine": "format"}
         return [kind for kind in found if kind not in {implied.get(other) for other in found}]
 
@@ -194,10 +203,41 @@ class Calibration:
         return Parameters(*values)
 
 
+def share_of_kernels(kind: str, subject: Subject) -> float:
+    """How much of a prediction's logarithm measured kernels give where they are known, the physics the rest.
+
+    All of it where the physics was fitted to no row of the engine or of the accelerator.
+    """
+    return share(kind, calibration().new(subject), shares())
+
+
+def shares() -> dict[str, float]:
+    """The shipped shares by class of speed."""
+    found: dict[str, float] = _shipped()["silicon"]["share"]
+    return found
+
+
+def share(kind: str, new: list[str], shares: dict[str, float]) -> float:
+    """The same for what the physics found `new`, with given `shares` by class; those not named count in full."""
+    return 1.0 if UNKNOWN & set(new) else shares.get(kind, 1.0)
+
+
+def joined(physics: Floats, kernels: Floats, share: Floats) -> Floats:
+    """A mean of two predictions' logarithms."""
+    found: Floats = kernels**share * physics ** (1 - share)
+    return found
+
+
 @cache
 def calibration(*, silicon: bool = False) -> Calibration:
     """The shipped calibration: of physics alone, or of what comes on top of measured kernels."""
-    raw = json.loads(files("planners").joinpath("data/performance.json").read_text(encoding="utf-8"))
+    raw = _shipped()
     part = raw["silicon"] if silicon else raw["physics"]
     widths = Widths(part["spread"], part["wider"])
     return Calibration(part["base"], part["effects"], frozenset(part["seen"]), widths, raw["sharpness"])
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(files("planners").joinpath("data/performance.json").read_text(encoding="utf-8"))
+    return found

@@ -4,12 +4,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from planners.performance.calibration import calibration
+from planners.performance.calibration import calibration, joined, share_of_kernels
+from planners.performance.kernels import Kernels
 from planners.performance.observe import Observations, subject
 from planners.performance.published import Condition, Metric, kind_of
 from planners.performance.silicon import available, kernels_of
 from schemas.evidence import Estimate, Evidence
+
+Floats = NDArray[np.float64]
 
 _Z = 1.645
 _ASSUMED_SD = 0.15
@@ -32,8 +36,15 @@ def forecast(cases: list[Condition], sources: Sources | None = None) -> list[Est
     if available() and (sources or Sources()).silicon:
         kernels = kernels_of(cases)
         known = ~np.isnan(kernels.prompt)
-        values = np.where(known, Observations.of(cases, kernels).expected(calibration(silicon=True)), values)
+        values = with_kernels(cases, kernels, values)
     return [_estimate(*row) for row in zip(cases, values.tolist(), known.tolist(), strict=True)]
+
+
+def with_kernels(cases: list[Condition], kernels: Kernels, physics: Floats) -> Floats:
+    """What `physics` expects of `cases`, joined with measured kernels where they are known."""
+    found = Observations.of(cases, kernels).expected(calibration(silicon=True))
+    share = np.array([share_of_kernels(kind_of(case), subject(case)) for case in cases])
+    return np.where(np.isnan(kernels.prompt), physics, joined(physics, found, share))
 
 
 def _estimate(case: Condition, value: float, measured: bool) -> Estimate:  # noqa: FBT001 - a column of rows
@@ -54,4 +65,4 @@ def _estimate(case: Condition, value: float, measured: bool) -> Estimate:  # noq
 def spread_of(case: Condition, *, silicon: bool = False) -> float:
     """Standard deviation of the logarithm: of the class and engine, wider for what no fitted row had."""
     known, who = calibration(silicon=silicon), subject(case)
-    return known.deviation(kind_of(case), who.engine, known.new(case.model.name, who))
+    return known.deviation(kind_of(case), who.engine, known.new(who))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import calibration
+from planners.performance.calibration import calibration, share_of_kernels
 from planners.performance.forecast import spread_of
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import Condition, Metric, Regime
@@ -36,6 +36,9 @@ class Measured:
     tpot_sd: Floats
     rate_sd: Floats
     """Deviations of logarithms, (K,)."""
+    step_share: Floats
+    rate_share: Floats
+    """How much kernels count beside the physics in times per token and in rates, (K, 1)."""
     rates: NDArray[np.bool_]
     """Whether the saturated rate is known too: not for mixtures of experts, whose routing the tables idealise."""
 
@@ -67,7 +70,11 @@ def measured(model: ModelFacts, *layouts: Layout) -> Measured | None:
         for metric in (Metric.TPOT, Metric.OUTPUT)
     ]
     tpot_sd, rate_sd = np.array(deviations)
-    return Measured(rows, tpot, step, rate, tpot_sd, rate_sd, np.full(rows.size, model.experts is None))
+    step_share, rate_share = (
+        np.array([[share_of_kernels(kind, who)] for who in subjects]) for kind in ("tpot", "throughput-kernel")
+    )
+    asked_rates = np.full(rows.size, model.experts is None)
+    return Measured(rows, tpot, step, rate, tpot_sd, rate_sd, step_share, rate_share, asked_rates)
 
 
 def _cases(model: ModelFacts, layout: Layout) -> list[Condition]:

@@ -3,7 +3,7 @@
 `benchmarks/fit.py` minimises what is left over; `predict` and `benchmarks/accuracy.py` ask for the same numbers.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -56,7 +56,7 @@ class Part:
         return cls(
             regime=regime,
             rows=rows,
-            work=Work.of([case.model for case in cases]),
+            work=_work(cases),
             machine=Machine(*(np.concatenate([getattr(m, f.name) for m in machines]) for f in fields(Machine))),
             length=column("length"),
             output=column("output"),
@@ -138,8 +138,26 @@ def subject(case: Condition) -> Subject:
         family(case.accelerator),
         weight_format(case.weight_format).group,
         case.accelerator.key,
+        case.model.name,
         traits(case.model, case.accelerator),
     )
+
+
+def _work(cases: list[Condition]) -> Work:
+    """What the models ask; ranks that deal sequences keep whole ones, so that none caches what another does.
+
+    So does TensorRT-LLM where rate alone counts for a mixture of experts (attention data parallelism).
+    """
+    work = Work.of([case.model for case in cases])
+    dealt = [_dealt(case) for case in cases]
+    return replace(
+        work, kv_heads=np.where(dealt, np.maximum(work.kv_heads, [case.tp for case in cases]), work.kv_heads)
+    )
+
+
+def _dealt(case: Condition) -> bool:
+    mixture = case.model.experts is not None
+    return mixture and case.regime is Regime.QUEUED and case.engine.startswith("tensorrt-llm")
 
 
 def _machine(case: Condition) -> Machine:

@@ -92,13 +92,18 @@ class Bench:
             busy = np.where(np.isnan(measured), busy, measured)
         return (busy + host * 1e-6) * stages + (machine.pp - 1) * _HOP_SECONDS
 
-    def arithmetic(self, length: Floats) -> Floats:
-        """Seconds that one prompt of `length` tokens takes from a step that others share."""
-        busy = self._flops_seconds(length)
+    def newcomer(self, length: Floats, apart: Floats) -> Floats:
+        """Seconds that one prompt of `length` tokens adds to the steps of others.
+
+        A share `apart` of prompts has a pass to itself, whose kernels are launched one by one beside the step's.
+        """
+        passes = np.maximum(np.ceil(length / self.machine.chunk), 1.0)
+        launches = apart * passes * self.work.layers * self.fitted.eager_us * 1e-6
+        busy = self._flops_seconds(length) + self._sent(length)
         if self.kernels is not None:
             measured = self.kernels.more * self.fitted.kernel_prompt
             busy = np.where(np.isnan(measured), busy, measured)
-        return busy
+        return (busy + launches) / self.machine.pp
 
     def _flops_seconds(self, length: Floats) -> Floats:
         work, machine = self.work, self.machine
@@ -113,10 +118,14 @@ class Bench:
 
     def _reduce(self, tokens: Floats) -> Floats:
         """Seconds of all-reduces for a pass of `tokens` tokens; none without tensor parallelism."""
+        starts = _REDUCES * self.work.layers * self.machine.starts * self.fitted.reduce_us * 1e-6
+        return np.where(self.machine.tp > 1, starts, 0.0) + self._sent(tokens)
+
+    def _sent(self, tokens: Floats) -> Floats:
+        """Seconds that links take for the all-reduces of `tokens` tokens; none for one rank."""
         machine = self.machine
         volume = tokens * self.work.hidden * _ACTIVATION_BYTES * 2 * (machine.tp - 1) / machine.tp
-        one = machine.starts * self.fitted.reduce_us * 1e-6 + volume / (machine.link * self.fitted.link)
-        return np.where(machine.tp > 1, _REDUCES * self.work.layers * one, 0.0)
+        return _REDUCES * self.work.layers * volume / (machine.link * self.fitted.link)
 
     def _join(self, first: Floats, second: Floats) -> Floats:
         """The p-norm of two times: their maximum where one dominates, more where they meet."""

@@ -1,7 +1,8 @@
 """Steady state of a server that batches continuously: step times -> TTFT, TPOT, tokens per second, sequences that fit.
 
 A closed loop of `batch` sequences does one prompt and `output` tokens for each, so a round lasts
-`batch * prompt + output * step`. Of the others' prompts a share delays the first token and the rest the later ones.
+`batch * prompt + output * step`; while prompts come more seldom than steps, each has a step to itself. Of the others'
+prompts a share delays the first token and the rest the later ones.
 """
 
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beam
     """A closed loop of `batch` requests of `beams` sequences each."""
     alone = bench.first_token(np.ones(1), length)
     step = bench.step(batch * beams, length + output / 2)
-    one = bench.arithmetic(length) / bench.machine.pp
+    one = bench.newcomer(length, np.minimum(output / batch, 1.0))
     beside = np.maximum(batch - 1, 0.0)
     others = beside * one
     ahead = bench.fitted.stagger * beside**_BUNCHING * (output / _LONG) ** -_SPREADING

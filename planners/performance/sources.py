@@ -100,7 +100,7 @@ def _spread(model: ModelFacts, layout: Layout) -> tuple[float, ...]:
     """Standard deviations of logarithms of TTFT, prefill, TPOT and output, as held-out rows of the class had them."""
     known = calibration()
     who = subject_of(model, layout.engine, layout.accelerator, layout.weight_format)
-    new = known.new(model.name, who)
+    new = known.new(who)
     rate = "throughput-kernel" if has_kernels(who.engine, layout.accelerator.key) else "throughput-elsewhere"
     return tuple(known.deviation(kind, who.engine, new) for kind in ("ttft-unloaded", rate, "tpot", rate))
 
@@ -109,7 +109,13 @@ def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight:
     """The names under which the fitted effects of a layout are kept."""
     name, _, variant = engine.partition("/")
     return Subject(
-        name, variant, family(accelerator), weight_format(weight).group, accelerator.key, traits(model, accelerator)
+        name,
+        variant,
+        family(accelerator),
+        weight_format(weight).group,
+        accelerator.key,
+        model.name,
+        traits(model, accelerator),
     )
 
 

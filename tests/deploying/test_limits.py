@@ -1,11 +1,13 @@
 """Those without priority are let in as far as a promise allows: the rule, the real HAProxy's doors, and a spike."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from deploying.test_gateway import ask, gateway
 from deploying.test_rollout import DOUBLE
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.spike import HIGH, REFUSED, Scenario, spike, within
@@ -21,13 +23,15 @@ from benchmarks.spike import STRATEGY as SPIKED
 from executors.deploy.engines import Engines
 from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
+from executors.deploy.limiter import Limiter
 from executors.deploy.requests import RequestLog
 from executors.deploy.site import Site
 from executors.serve import llamacpp
 from planners.limits import ceiling, limit
-from schemas.deployment import RequestSeen, Slot
+from schemas.deployment import Route, Slot
 from schemas.limits import LimitState, Promise, Traffic
 from schemas.scaling import ScalingRule
+from schemas.traffic import RequestSeen
 
 PROMISE = Promise(p95_ms=100, enough=5)
 
@@ -99,6 +103,7 @@ def test_what_came_before_a_change_does_not_count() -> None:
     ),
     slots=st.integers(1, 16),
 )
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_limit_stays_between_one_and_what_is_not_kept(
     looks: list[tuple[int, list[float], int]], slots: int
 ) -> None:
@@ -128,10 +133,12 @@ async def test_the_rest_waits_before_its_door(runs: Path) -> None:
         now = await found.backend(Slot.BLUE)
         assert now.open_requests - now.queued == 2
         assert await asyncio.gather(*rest) == ["blue"] * 6
+        await found.send(Route(stable=Slot.GREEN))
+        assert await ask(session, url) == "green"
         await asyncio.sleep(0.5)
         rows = log.new()
-    assert {row.slot for row in rows} == {"blue"}
-    assert len(rows) == 7
+    assert [row.slot for row in rows] == ["blue"] * 7 + ["green"]
+    assert {row.server for row in rows} == {"door", "blue-1"}
     (urgent,) = [row for row in rows if row.priority < 0]
     assert urgent.queue_ms < min(row.queue_ms for row in rows if row.queue_ms > 400)
 
@@ -151,6 +158,31 @@ async def test_a_killed_gateway_forgets_its_doors(runs: Path) -> None:
         now = await found.backend(Slot.BLUE)
         assert (now.held_back, now.open_requests) == (0, 2)
         assert await asyncio.gather(*rest) == ["blue"] * 2
+
+
+async def test_the_limiter_tells_a_restarted_gateway_again(runs: Path) -> None:
+    """SIGKILL while both releases have doors: they are used again, each one slot narrower than its release."""
+    async with gateway(runs) as (found, _):
+        site = Site(found.home, Engines(found.home, Path(sys.executable)), found.settings)
+        told = asyncio.Event()
+
+        async def heard(slot: Slot, *_: object) -> None:
+            if slot is Slot.GREEN:
+                told.set()
+
+        limiting = asyncio.create_task(Limiter(site, partial(limit, promise=PROMISE), heard).run())
+        for _ in range(2):
+            await asyncio.wait_for(told.wait(), 30)
+            await asyncio.sleep(1)
+            assert (await found.runtime.mapped(found.home.path / "share.map"))["doors"] == "1"
+            assert [(await found.backend(slot)).let_in for slot in Slot] == [1, 1]
+            os.kill(await found.runtime.pid(), signal.SIGKILL)
+            await asyncio.sleep(0.2)
+            await found.ready()
+            told.clear()
+        limiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await limiting
 
 
 @pytest.mark.timeout(180)

@@ -56,13 +56,15 @@ async def test_look_scale_and_take_back(site: Site, runs: Path, shipped: Path, t
             follow = {"cmd": "SCALE_DEPLOYMENT", "autoscale": {"most": 2, "priority_p95": "5 s"}} | named
             assert (await send(follow, url, watch=Watch())).terminal
             assert await doors(site) == "1"
+            said = site.home.logs / "autoscaler.log"
             for _ in range(300):  # a busy machine takes its time to start the program
-                if (await site.gateway.backend(Slot.GREEN)).let_in == STRATEGY.max_sequences - 1:
+                running = (await Supervisor(site.home).running())["autoscaler"].state == "RUNNING"
+                if running and "waiting for green: 1 are let in" in said.read_text():
                     break
                 await asyncio.sleep(0.2)
             else:
-                pytest.fail("the limiter never told the gateway")
-            assert (await Supervisor(site.home).running())["autoscaler"].state == "RUNNING"
+                pytest.fail(f"the limiter never told the gateway: {said.read_text()}")
+            assert (await site.gateway.backend(Slot.GREEN)).let_in == STRATEGY.max_sequences - 1
             assert (await send({"cmd": "SCALE_DEPLOYMENT", "replicas": 1} | named, url, watch=Watch())).terminal
             assert await doors(site) == "0"
             with pytest.raises(AgentError, match="either replicas or autoscale"):

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planners.scaling import decide, most_replicas
@@ -103,7 +103,7 @@ RULES = st.builds(
 
 
 @given(rate=st.floats(0, 40), rule=RULES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_constant_load_never_oscillates(rate: float, rule: ScalingRule) -> None:
     """By any rule: replicas go up to what it takes, perhaps down from it, and never up again; then they stay."""
     history = follow(lambda _: rate, 1000, rule)
@@ -118,6 +118,7 @@ def test_a_constant_load_never_oscillates(rate: float, rule: ScalingRule) -> Non
     rule=RULES,
     running=st.integers(1, 8),
 )
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_load_leads_beyond_the_budget(
     looks: list[tuple[int, int]], budget: float, rule: ScalingRule, running: int
 ) -> None:

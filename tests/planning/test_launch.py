@@ -45,6 +45,21 @@ def test_every_launcher_takes_whatever_a_plan_can_choose(engine: str) -> None:
     assert tried
 
 
+def test_neuron_counts_cores_and_gets_every_chip() -> None:
+    """A chip has two cores, which tensor parallelism counts; the container is given each chip's device."""
+    plan = strategy("neuron", "Inferentia2").model_copy(update={"count": 2, "tensor_parallel": 2})
+    found = started(plan)
+    assert found.arguments[:2] == ("--tensor-parallel-size", "4")
+    assert found.container is not None
+    assert found.container.host_options == ("--device", "/dev/neuron0", "--device", "/dev/neuron1")
+
+
+@pytest.mark.parametrize(("key", "told"), [("V100-32GB", True), ("T4", True), ("A100-SXM-80GB", False)])
+def test_devices_without_bf16_are_told_so(key: str, told: bool) -> None:  # noqa: FBT001 - a table of cases
+    """BF16 checkpoints are refused there by vLLM unless 16-bit floats are asked for."""
+    assert ("--dtype float16" in " ".join(started(strategy("vllm", key)).arguments)) == told
+
+
 @pytest.mark.parametrize("engine", sorted(LIBRARIES))
 def test_libraries_have_no_server_of_their_own(engine: str) -> None:
     """Nothing is invented for them."""

@@ -58,6 +58,18 @@ def test_measured_kernels_decide_the_order(monkeypatch: pytest.MonkeyPatch, fast
     assert any((item.name, item.value) == ("measured kernels", "aiconfigurator-core") for item in found.assumptions)
 
 
+def test_times_per_token_lie_between_kernels_and_physics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that are slower than the physics says lengthen a step of one sequence, and not all of the way."""
+    monkeypatch.setattr(measured, "kernels_of", tables("neither"))
+    request = OptimizeInference.model_validate(SEVENTY)
+    plain, joined = (search(request, facts_for(request, silicon=silicon))[0].served for silicon in (False, True))
+    known = joined.step_evidence == Evidence.SILICON
+    alone = joined.replica.step_s[known, 0]
+    assert alone.size
+    assert np.all(alone > plain.replica.step_s[known, 0])
+    assert np.all(alone < SLOW_S)
+
+
 def test_the_same_facts_give_the_same_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether the database may be asked is a fact; without it nothing is of silicon and the plan says why."""
     monkeypatch.setattr(measured, "kernels_of", tables("vllm"))

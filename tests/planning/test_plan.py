@@ -263,3 +263,19 @@ def test_odd_requests_get_an_answer_or_a_typed_error(answer: Answer, fields: dic
     assert plan.feasible == bool(plan.chosen)
     assert plan.feasible or plan.binding
     assert plan.verdict
+
+
+def test_an_engine_that_its_makers_leave_is_planned_only_where_it_is_named(answer: Answer) -> None:
+    """TGI appears in no plan by itself; asked for by name it is planned, with what its makers say of it."""
+    fields = {"model": "llama-3.1-8b", "targets": {"throughput": 2}, "constraints": {"hardware": "1xL40S"}}
+    plan = answer(**fields)
+    assert all(one.strategy.engine != "tgi" for one in (plan.baseline, *plan.chosen, *plan.frontier))
+    named = answer(**{**fields, "constraints": {"hardware": "1xL40S", "engines": ["tgi"]}})
+    assert {one.strategy.engine for one in named.chosen} == {"tgi"}
+    assert any("only maintained" in item.value for item in named.assumptions)
+
+
+def test_quality_gives_way_last(answer: Answer) -> None:
+    """Where a budget has to give way, the loss that was asked for stays: no better rate is bought with quality."""
+    fields = {**README, "constraints": {**README["constraints"], "providers": ["lambda"]}}
+    assert {item.limit for item in answer(**fields).relaxations} == {"throughput", "latency_p95", "budget_monthly"}

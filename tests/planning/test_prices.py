@@ -27,9 +27,18 @@ def test_replicas_share_an_instance_and_fill_whole_ones() -> None:
     assert (three.instances, five.instances) == (1, 2)
 
 
+def test_only_whole_nodes_are_joined() -> None:
+    """Sixteen of a device that comes by eights span two nodes of eight, never four instances of four, however cheap."""
+    offers = [offer(4, 4.0), offer(8, 20.0)]
+    rent = cheapest(offers, 16, 1, node=8)
+    assert rent is not None
+    assert (rent.offer.count, rent.instances) == (8, 2)
+    assert cheapest(offers[:1], 16, 1, node=8) is None
+
+
 def test_only_a_replica_larger_than_every_instance_spans_several() -> None:
     """Sixteen on two nodes of eight; of equal prices the one with fewer instances."""
-    rent = cheapest([offer(4, 10.0), offer(8, 20.0)], 16, 1)
+    rent = cheapest([offer(4, 10.0), offer(8, 20.0)], 16, 1, node=4)
     assert rent is not None
     assert (rent.offer.count, rent.instances) == (8, 2)
 

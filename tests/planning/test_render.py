@@ -1,5 +1,7 @@
 """The one place that turns a plan into Markdown lets no name from outside break the page."""
 
+import json
+import shlex
 from collections.abc import Callable
 
 import pytest
@@ -41,3 +43,20 @@ def test_the_verdict_comes_first_and_every_section_has_its_place(answer: Answer)
     titles = [line for line in page.splitlines() if line.startswith("## ")]
     assert titles[0] == "## What to do, in order of trial"
     assert titles[-1] == "## Undo"
+
+
+def test_a_command_line_can_be_pasted_into_a_shell(answer: Answer) -> None:
+    """Settings in JSON are quoted, so that a shell hands them on as they are; one thing is not counted as several."""
+    plan = answer(
+        model="llama-3.1-8b",
+        targets={"throughput": 1},
+        constraints={"hardware": "1xH100", "engines": ["vllm"]},
+        workload={"input_tokens": 200, "output_tokens": 50},
+    )
+    page = plan_markdown(plan)
+    line = next(line for line in page.splitlines() if line.startswith("`docker run")).strip("`")
+    words = shlex.split(line)
+    assert plan.launch is not None
+    assert words[-len(plan.launch.arguments) :] == list(plan.launch.arguments)
+    assert json.loads(words[words.index("--compilation-config") + 1])["mode"] == 3
+    assert "; 1 request/s (Poisson)" in page

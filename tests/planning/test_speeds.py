@@ -1,6 +1,7 @@
 """Predicted speeds behave as machines do, and published rows are predicted or skipped with a reason."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,17 @@ def test_throughput_and_tpot_grow_with_the_batch() -> None:
     found = speeds(find_model("llama-3.1-8b"), layout("H100-SXM", batch=[1, 4, 16, 64]))
     assert np.all(np.diff(found.output_tok_s) > 0)
     assert np.all(np.diff(found.tpot_ms) > 0)
+
+
+def test_prompts_of_newcomers_cross_the_links_too() -> None:
+    """What others' prompts add to a time per token grows where links are slower, not the decoding step alone."""
+    fast = layout("H100-SXM", tp=[8], batch=[64])
+    slow = replace(fast, accelerator=fast.accelerator.model_copy(update={"link_gbs": fast.accelerator.link_gbs / 2}))
+    added = []
+    for one in (fast, slow):
+        found = speeds(find_model("qwen3-32b"), one)
+        added.append(found.tpot_ms[0] / 1e3 - found.bench.step(np.array([64.0]), np.array([1024 + 128.0]))[0])
+    assert 0 < added[0] < 0.9 * added[1]
 
 
 def test_a_single_stream_is_bound_by_memory() -> None:

@@ -144,13 +144,17 @@ async def test_a_folder_is_loaded_by_the_engine_that_is_named(workshop: Workshop
         assert [(level.completed, level.errors) for level in report.load.levels] == [(4, 0)]
 
 
-async def test_engines_are_compared_with_each_other(workshop: Workshop, tmp_path: Path) -> None:
-    """llama.cpp's F16 against CTranslate2's INT8: both served, the second judged, a verdict on the pair."""
-    asked = {"cmd": "COMPARE_STRATEGIES", "model": MODEL, "strategies": ["llama.cpp F16", "ctranslate2 INT8"]}
+@pytest.mark.parametrize("other", ["ctranslate2 INT8", "vllm FP16"])
+async def test_engines_are_compared_with_each_other(other: str, workshop: Workshop, tmp_path: Path) -> None:
+    """llama.cpp's F16 against another: both served, a verdict on the pair; vLLM's untouched weights are judged too.
+
+    It computes them in bfloat16, which is not what the gate holds them against.
+    """
+    asked = {"cmd": "COMPARE_STRATEGIES", "model": MODEL, "strategies": ["llama.cpp F16", other]}
     async with agent(tmp_path, workshop) as url:
         sent = await send(asked, url, watch=Watch())
     assert sent.job is not None
     report = ComparisonReport.model_validate_json((tmp_path / sent.job / "report.json").read_bytes())
-    assert [one.strategy.engine for one in report.contenders] == ["llama.cpp", "ctranslate2"]
+    assert [one.strategy.engine for one in report.contenders] == ["llama.cpp", other.partition(" ")[0]]
     assert [one.gate is None for one in report.contenders] == [True, False]
     assert report.contenders[1].verdict is not None
