@@ -32,12 +32,12 @@ def by_format(plan: Plan) -> dict[tuple[str, bool], Candidate]:
 @pytest.mark.real
 @pytest.mark.timeout(600)
 async def test_a_measured_loss_replaces_the_predicted_one(workshop: Workshop, tmp_path: Path) -> None:
-    """Q2_K, tried by the first plan, is measured beyond the limit and left out of the next; Q8_0 keeps its own loss."""
+    """Q3_K_M, tried by the first plan, is measured beyond the limit and left out of the next; Q8_0 keeps its own loss."""
     shop = replace(workshop, memory=tmp_path / "memory")
     reports = {}
     async with agent(tmp_path, shop) as url:
         before = Plan.model_validate_json((await send(QUESTION, url)).reply)
-        for name in ("Q2_K+imatrix", "Q8_0"):
+        for name in ("Q3_K_M", "Q8_0"):
             asked = {
                 "cmd": "QUANTIZE_MODEL",
                 "model": MODEL,
@@ -48,9 +48,9 @@ async def test_a_measured_loss_replaces_the_predicted_one(workshop: Workshop, tm
             assert job is not None
             reports[name] = QualityReport.model_validate_json((tmp_path / job / "report.json").read_bytes())
         after = Plan.model_validate_json((await send(QUESTION, url)).reply)
-    assert by_format(before)["Q2_K", True].prediction.quality_loss.evidence is Evidence.CALIBRATED
-    assert reports["Q2_K+imatrix"].gate.quality.loss_low > LIMIT
-    assert ("Q2_K", True) not in by_format(after)
+    assert by_format(before)["Q3_K_M", False].prediction.quality_loss.evidence is Evidence.CALIBRATED
+    assert reports["Q3_K_M"].gate.quality.loss_low > LIMIT
+    assert ("Q3_K_M", False) not in by_format(after)
     said = by_format(after)["Q8_0", False].prediction.quality_loss
     assert said.evidence is Evidence.MEASURED
     assert said.value == pytest.approx(reports["Q8_0"].gate.quality.loss)

@@ -66,7 +66,7 @@ async def test_openvino_takes_over_from_llama_cpp(
             sent = await send(COMMAND, url, watch=Watch(status=hear))
             drift = await until(site, lambda drift: drift.state is DriftState.RESTING)
             told = await send({"cmd": "DEPLOYMENT_STATUS", "deployment": "test"}, url)
-        scaled = await site.scale(2)
+        scaled = await replace(site, engines=replace(site.engines, cache=CACHE)).scale(2)
     finally:
         await site.take_down()
     outcome = RolloutOutcome.model_validate_json(next(jobs.glob("job-*/rollout.json")).read_bytes())
