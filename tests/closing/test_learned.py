@@ -32,7 +32,7 @@ def by_format(plan: Plan) -> dict[tuple[str, bool], Candidate]:
 @pytest.mark.real
 @pytest.mark.timeout(600)
 async def test_a_measured_loss_replaces_the_predicted_one(workshop: Workshop, tmp_path: Path) -> None:
-    """Q3_K_M, tried by the first plan, is measured beyond the limit and left out of the next; Q8_0 keeps its own loss."""
+    """Q3_K_M, tried by the first plan, is measured beyond the limit and left out of the next; Q8_0 keeps its loss."""
     shop = replace(workshop, memory=tmp_path / "memory")
     reports = {}
     async with agent(tmp_path, shop) as url:
