@@ -64,6 +64,8 @@ async def test_openvino_takes_over_from_llama_cpp(
                 crowd.rate = 1.5 if update.phase is StepKind.DEPLOYMENT else 0.1
 
             sent = await send(COMMAND, url, watch=Watch(status=hear))
+            assert sent.terminal
+            assert "serves all requests" in sent.terminal.inference_status.detail
             drift = await until(site, lambda drift: drift.state is DriftState.RESTING)
             told = await send({"cmd": "DEPLOYMENT_STATUS", "deployment": "test"}, url)
         scaled = await replace(site, engines=replace(site.engines, cache=CACHE)).scale(2)
@@ -71,7 +73,6 @@ async def test_openvino_takes_over_from_llama_cpp(
         await site.take_down()
     outcome = RolloutOutcome.model_validate_json(next(jobs.glob("job-*/rollout.json")).read_bytes())
     (now,) = DeploymentList.model_validate_json(told.reply).deployments
-    assert sent.terminal
     assert (outcome.end, crowd.failed) == (RolloutEnd.PROMOTED, [])
     assert outcome.quality
     assert outcome.quality.verdict is GateVerdict.PASSED
