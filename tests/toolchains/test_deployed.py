@@ -28,7 +28,7 @@ COMMAND: dict[str, object] = {
     "cmd": "OPTIMIZE_INFERENCE",
     "model": "smollm2-135m-instruct",
     "targets": {"throughput": 0.1},
-    "constraints": {"max_quality_loss": 0.5, "hardware": "host", "engines": ["openvino"]},
+    "constraints": {"max_quality_loss": 0.1, "hardware": "host", "engines": ["openvino"]},
     "workload": {"input_tokens": 16, "output_tokens": 4},
     "mode": "deploy",
     "deployment": "test",
