@@ -29,6 +29,7 @@ def compress(request: dict[str, object], channel: Channel) -> None:
     config = QuantizeConfig(bits=settings["bits"], group_size=settings["group_size"], device="cpu")
     model = GPTQModel.load(str(source), config, dtype=torch.float32, trust_remote_code=False)
     columns = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in texts]
+    channel.progress(0, 1, "calibration and quantization")  # its own bars are not tqdm's
     with tempfile.TemporaryDirectory() as away, contextlib.chdir(away):  # it leaves logs where it runs
         model.quantize(columns, batch_size=1, backend=BACKEND.TORCH)
         model.save(str(target))
