@@ -262,6 +262,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Door)
         self.service = service
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say what went wrong, but not that a client went away: a health check does as soon as it has the status."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def main(load: Callable[[dict[str, object]], Engine]) -> None:
     """Load the model, then open the door and say where it is."""

@@ -12,6 +12,8 @@ import sys
 def main() -> None:
     """Open, limit, become."""
     file, memory, niceness, *argv = sys.argv[1:]
+    # The supervisor's end of the pipe that was its input stays open: supervisord 4 polls a broken one without a pause.
+    os.set_inheritable(os.dup(0), True)  # noqa: FBT003 - its only form
     descriptor = os.open(file, os.O_RDONLY)
     os.dup2(descriptor, 0)
     os.close(descriptor)
