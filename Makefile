@@ -21,8 +21,14 @@ demo: install
 demo-rollout: install
 	@$(BIN)/inferwright demo-rollout
 
+# What fails beside another process on a small machine is tried once more by itself; what fails twice has failed.
+define tested
+	$(1) $(BIN)/python -m pytest $(2) --numprocesses 2 --dist loadfile || { echo "again, by themselves: the tests that failed"; \
+	$(1) $(BIN)/python -m pytest $(2) --last-failed --last-failed-no-failures none; }
+endef
+
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(call tested,,)
 
 check: lint type
 
@@ -65,7 +71,7 @@ toolchains: install
 MINUTES ?= inf
 TURN ?= 0
 test-toolchains: toolchains
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/toolchains --numprocesses 2 --dist loadfile
+	$(call tested,OMP_NUM_THREADS=1,tests/toolchains)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods --quick --jobs 2 --minutes $(MINUTES) --turn $(TURN) $(METHODS)
 
 clean:

@@ -116,5 +116,5 @@ async def test_rates_traces_and_time_outs_by_guidellm(llamacpp: Toolchain, shipp
             requests=1,
             trace=(TraceEntry(at_s=0, input_tokens=200, output_tokens=4),),
         )
-        late, _ = await level(long, timeout_s=0.05)
+        late, _ = await level(long, timeout_s=0.15)
         assert (late.completed, late.errors, late.timeouts) == (0, 0, 1)
