@@ -3,7 +3,9 @@
 Replicas wanted is demand (requests that wait or are served) over what one replica may be asked for. Demand is smoothed
 and foretold for the moment when a new replica would be ready, by Holt's double exponential smoothing (1957) with
 weights for unequal steps of time; what has gone again meanwhile does not count. Up takes a few looks that agree, since
-people wait; down takes a long calm, and goes one at a time; in between nothing happens. Nothing leads beyond `most`.
+people wait; down takes a long calm, and goes one at a time; in between nothing happens. Two replicas can look calm
+under a load that one cannot bear: a replica that is missed soon after it left makes the calm four times as long that
+the next one must show. Nothing leads beyond `most`.
 """
 
 import math
@@ -12,6 +14,8 @@ from schemas.scaling import Demand, Load, ScalingDecision, ScalingRule, ScalingS
 
 STEEPEST = 3.0
 """Growth that is believed: this many times today's demand beyond today's, at the most."""
+PATIENT, MOST_PATIENT = 4.0, 16.0
+"""How many times longer a calm must be after each replica that was missed, and at the most."""
 ROUNDING = 1e-9
 """Demand that fills replicas exactly asks for no further one."""
 
@@ -34,12 +38,17 @@ def decide(load: Load, state: ScalingState, rule: ScalingRule) -> ScalingDecisio
     since = (load.at_s if state.calm_since_s is None else state.calm_since_s) if calm else None
     rested = load.at_s - state.changed_s
     kept = state.model_copy(update={"demand": demand, "short": short, "calm_since_s": since})
+    hold = rule.down_hold_s * state.patience
     if state.replicas > rule.most:
         return _to(rule.most, f"no more than {rule.most} are allowed", load, kept)
     if short >= rule.up_looks and rested >= rule.up_cooldown_s:
         foretold = f"{demand.level:.1f} smoothed, {busy:.1f} expected in {rule.ready_s:g} s"
+        missed = load.at_s - state.left_s < hold
+        patience = min(MOST_PATIENT, PATIENT * state.patience) if missed else 1.0
+        kept = kept.model_copy(update={"patience": patience})
         return _to(wanted, f"{there} requests there ({load.queued} waiting), {foretold}", load, kept)
-    if since is not None and load.at_s - since >= rule.down_hold_s and rested >= rule.down_hold_s:
+    if since is not None and load.at_s - since >= hold and rested >= hold:
+        kept = kept.model_copy(update={"left_s": load.at_s})
         why = f"calm for {load.at_s - since:.0f} s: {busy:.1f} requests would leave one replica fewer idle enough"
         return _to(state.replicas - 1, why, load, kept)
     return ScalingDecision(replicas=state.replicas, why="", state=kept)

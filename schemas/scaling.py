@@ -40,7 +40,7 @@ class ScalingRule(Record):
     up_cooldown_s: NonNegativeFloat = 10.0
     """After any change, before more are added: those just added must have had time to help."""
     down_hold_s: PositiveFloat = 60.0
-    """How long it must have been calm, without a change, before one leaves."""
+    """How long it must have been calm, without a change, before one leaves; longer after each that was missed."""
 
 
 class Demand(Record):
@@ -58,6 +58,10 @@ class ScalingState(Record):
     replicas: PositiveInt
     changed_s: float = -math.inf
     calm_since_s: float | None = None
+    left_s: float = -math.inf
+    """When a replica last left."""
+    patience: PositiveFloat = 1.0
+    """How many times the rule's calm is waited for."""
     short: NonNegativeInt = 0
     """Looks in a row that asked for more replicas."""
     demand: Demand | None = None

@@ -57,6 +57,18 @@ def test_a_wave_is_not_followed_up_and_down() -> None:
     assert changes(history[60:]) == 0
 
 
+def test_a_replica_that_is_missed_is_kept_longer_the_next_time() -> None:
+    """Two look calm under a load that one cannot bear: it is let go a few times in twenty minutes, not every half."""
+    state, queue, history, two = ScalingState(replicas=1), 0, [], RULE.model_copy(update={"most": 2})
+    for at in range(1200):
+        alone = state.replicas == 1
+        queue = min(20, queue + 2) if alone else 0
+        state = decide(Load(at_s=at, queued=queue, open_requests=4 if alone else 1, slots=SLOTS), state, two).state
+        history.append(state.replicas)
+    assert 4 <= changes(history) <= 10
+    assert changes(history[600:]) <= 3
+
+
 def test_noise_does_not_swing_it() -> None:
     """Poisson arrivals around a steady mean: at most a few changes in ten minutes."""
     random = np.random.default_rng(1)
