@@ -14,11 +14,10 @@ import orjson
 import psutil
 
 from executors.deploy import nginx
+from executors.deploy.checked import put
 from executors.deploy.home import Home
 from executors.deploy.requests import LogReader, rotated
 from executors.deploy.supervisor import Program, Supervisor
-from executors.files import write_whole
-from executors.process import Child
 from schemas.deployment import AnswerCache, Deployment
 from schemas.error import AgentError, ErrorCode
 from schemas.exposure import CacheFigures
@@ -81,14 +80,8 @@ class Answers:
 
     async def _write(self, text: str) -> None:
         """Put the configuration into its place, checked by NGINX itself."""
-        draft = self._config.with_suffix(".new")
-        write_whole(draft, text)
-        log = self.home.logs / "answers-check.log"
-        log.unlink(missing_ok=True)
-        async with Child([nginx.find(), "-t", "-q", "-e", "stderr", "-c", str(draft)], log=log) as child:
-            if await child.wait():
-                raise AgentError(ErrorCode.TOOL_FAILED, f"NGINX refuses its configuration: {child.tail()}")
-        draft.replace(self._config)
+        check = (nginx.find(), "-t", "-q", "-e", "stderr", "-c")
+        await put(text, self._config, "NGINX", check, self.home.logs / "answers-check.log")
 
     async def _reload(self, master: int) -> None:
         """Make NGINX read its configuration; no worker with the old one takes a request afterwards."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executors.deploy import doors, haproxy
+from executors.deploy.checked import put
 from executors.deploy.haproxy import GatewaySettings
 from executors.deploy.home import Home
 from executors.deploy.runtime import BackendNow, Runtime
 from executors.deploy.supervisor import Supervisor
 from executors.files import write_whole
-from executors.process import Child
 from schemas.deployment import Deployment, Release, Route, Slot
 from schemas.error import AgentError, ErrorCode
 
@@ -43,14 +43,9 @@ class Gateway:
         for name, text in haproxy.maps(self.settings, Route(stable=deployment.route.stable)).items():
             write_whole(self.home.path / name, text)
         write_whole(self.home.path / SETTINGS, self.settings.model_dump_json())
-        draft = self.home.path / "gateway.cfg.new"
-        draft.write_text(haproxy.config(self.home, deployment, self.settings))
-        log = self.home.logs / "gateway-check.log"
-        log.unlink(missing_ok=True)
-        async with Child([haproxy.find(), "-c", "-q", "-f", str(draft)], log=log) as child:
-            if await child.wait():
-                raise AgentError(ErrorCode.TOOL_FAILED, f"HAProxy refuses its configuration: {child.tail()}")
-        draft.replace(self.home.path / "gateway.cfg")
+        text = haproxy.config(self.home, deployment, self.settings)
+        check = (haproxy.find(), "-c", "-q", "-f")
+        await put(text, self.home.path / "gateway.cfg", "HAProxy", check, self.home.logs / "gateway-check.log")
 
     async def start(self, deployment: Deployment) -> None:
         """Bring it up in the safe state."""
