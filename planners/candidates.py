@@ -10,7 +10,6 @@ from planners.evaluate import Served
 from planners.figures import shown
 from planners.judge import SPEED_METRICS, Z90, Judged
 from planners.memory import context_of
-from planners.prices import HOURS_PER_MONTH
 from planners.space import Servable, Space
 from planners.speculation import Speculation
 from planners.support import engines
@@ -18,6 +17,7 @@ from planners.workload import Traffic
 from schemas.evidence import Estimate, Evidence
 from schemas.model import ModelFacts
 from schemas.plan import Candidate, Memory, Prediction, Strategy
+from schemas.quantity import HOURS_PER_MONTH
 from schemas.text import counted
 
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600.0

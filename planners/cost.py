@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from planners.candidates import SECONDS_PER_MONTH, cost_per_1k
 from planners.catalog import hardware
 from planners.owned import USD_PER_KWH, owned
-from planners.prices import HOURS_PER_MONTH, OWNED, Offer, PriceTable, cheapest
+from planners.prices import OWNED, Offer, PriceTable, cheapest
 from schemas.command import Constraints, CurrentPerformance
 from schemas.evidence import Estimate, Evidence
 from schemas.findings import CostOption, CostReport
 from schemas.plan import Assumption, Plan, Strategy
+from schemas.quantity import HOURS_PER_MONTH
 
 KINDS = ("on-demand", "reserved", "spot")
 TODAY = "today"

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from planners.corrections import Corrections
 from planners.evaluate import Served, under
-from planners.prices import HOURS_PER_MONTH, OWNED, PriceTable, Rent, cheapest
+from planners.prices import OWNED, PriceTable, Rent, cheapest
 from planners.queueing import MAX_UTILISATION, Latency
 from planners.space import WIDE_POOLS, Space
 from planners.workload import Traffic
 from schemas.command import Constraints, OptimizeInference
 from schemas.evidence import Estimate, Evidence
+from schemas.quantity import HOURS_PER_MONTH
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cache
 
-from planners.prices import HOURS_PER_MONTH
 from planners.tables import table
 from schemas.plan import Strategy
+from schemas.quantity import HOURS_PER_MONTH
 
 USD_PER_KWH = 0.20
 """Assumed where the request names no price of power."""

@@ -9,9 +9,6 @@ from io import StringIO
 from planners.tables import table
 from schemas.error import AgentError, ErrorCode
 
-HOURS_PER_MONTH = 730.0
-"""365 days x 24 hours / 12 months."""
-
 OWNED = "owned"
 """The provider of hardware that is bought: its price is spread over three years, with its power."""
 

@@ -9,11 +9,12 @@ from planners.candidates import Searched, strategy_at
 from planners.choose import score
 from planners.joint import jointly, rate_name, towards_feasible
 from planners.judge import Limit
-from planners.prices import HOURS_PER_MONTH, cheapest
+from planners.prices import cheapest
 from planners.search import Facts, again, search, within_fixed_limits
 from schemas.command import OptimizeInference
 from schemas.hardware import Pool
 from schemas.plan import Relaxation
+from schemas.quantity import HOURS_PER_MONTH
 
 _HALVINGS = 10
 _LEAST_SHARE = 1e-3

@@ -9,6 +9,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, NonNegativeFloat
 
+HOURS_PER_MONTH = 730.0
+"""365 days x 24 hours / 12 months, as clouds bill it."""
+
 
 class Dimension(StrEnum):
     """What a field measures; its canonical unit is the one with factor 1 below."""

@@ -11,12 +11,12 @@ from schemas.base import Record
 from schemas.deployment import Release
 from schemas.evidence import Estimate
 from schemas.plan import Candidate
+from schemas.quantity import HOURS_PER_MONTH
 from schemas.text import plain
 from schemas.traffic import Burn, RequestSeen, SenderCost
 
 ERROR_BUDGET = 0.01
 """Share of requests that may fail or be slow, where nothing else was agreed: 99 % over 30 days."""
-HOURS_A_MONTH = 730
 OTHER = "other"
 SENDER_LENGTH = 64
 SHOWN = 20
@@ -35,7 +35,7 @@ class Price(Record):
         """US dollars per hour of the replicas that run now."""
         if self.monthly is None:
             return None
-        return _scaled(self.monthly, len(release.replicas) / release.strategy.replicas / HOURS_A_MONTH)
+        return _scaled(self.monthly, len(release.replicas) / release.strategy.replicas / HOURS_PER_MONTH)
 
 
 class _Cost(BaseModel):

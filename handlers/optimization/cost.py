@@ -4,10 +4,10 @@ from handlers.optimization.verdict import capacity
 from schemas.evidence import Estimate, Evidence
 from schemas.measurement import LoadReport
 from schemas.plan import Candidate
+from schemas.quantity import HOURS_PER_MONTH
 from schemas.report import Cost
 
-MONTH_S = 730 * 3600
-"""Seconds of an average month: 365.25 days / 12, rounded to whole hours as clouds bill it."""
+MONTH_S = HOURS_PER_MONTH * 3600
 
 
 def cost_of(candidate: Candidate, load: LoadReport) -> Cost:
