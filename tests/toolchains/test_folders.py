@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from conftest import CACHE
 from execution.folders import write_model
 
 from executors import toolchain
@@ -23,7 +24,6 @@ from schemas.error import AgentError, ErrorCode
 from schemas.measurement import GateVerdict
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-CACHE = Path(os.environ.get("INFERWRIGHT_CACHE", "~/.cache/inferwright")).expanduser()
 TINY = Effort(samples=4, tokens=64, steps=12)
 
 
@@ -31,15 +31,6 @@ TINY = Effort(samples=4, tokens=64, steps=12)
 def tools() -> toolchain.Toolchain:
     """The toolchain `transformers`, which must be there."""
     return toolchain.find("transformers", CACHE)
-
-
-@pytest.fixture(scope="module")
-def folder(tools: toolchain.Toolchain, shipped: Path, halves: Texts, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model as a folder of safetensors."""
-    root = tmp_path_factory.mktemp("folder")
-    bench = Workbench(tools, 1, root / "log")
-    asyncio.run(compress("safetensors", shipped, root / "model", calibration=halves.calibration, bench=bench))
-    return root / "model"
 
 
 def left(folder: Path) -> set[str]:

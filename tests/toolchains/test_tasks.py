@@ -1,40 +1,22 @@
 """Tasks by lm-evaluation-harness, offline: a folder, a served model, own items; run by `make test-toolchains`."""
 
-import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from closing.agent import SMALL, agent
 from conftest import CACHE
+from toolchains.benches import bench
 
 from cli.send import Watch, send
-from executors import toolchain
-from executors.compress.compress import compress
 from executors.measure.tasks import TOOLCHAIN, Bookshelf, answering, compare, evaluate
 from executors.texts import Texts
-from executors.worker import Workbench
 from handlers.workshop import Workshop
 from schemas.error import AgentError, ErrorCode
 from schemas.findings import QualityReport
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 ITEMS = 6
-
-
-def bench(name: str, folder: Path) -> Workbench:
-    """One thread in a toolchain, with a log of its own."""
-    return Workbench(toolchain.find(name, CACHE), 1, folder / f"log-{name}")
-
-
-@pytest.fixture(scope="module")
-def folder(shipped: Path, halves: Texts, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model as a folder of safetensors, under a root of its own."""
-    root = tmp_path_factory.mktemp("models")
-    tools = bench("transformers", tmp_path_factory.mktemp("log"))
-    target = root / "SmolLM2-folder"
-    asyncio.run(compress("safetensors", shipped, target, calibration=halves.calibration, bench=tools))
-    return target
 
 
 async def test_a_folder_and_a_served_model_answer_alike(

@@ -1,12 +1,12 @@
 """A foreign server scored as a model's own weights are: vLLM's OpenAI server; run by `make test-toolchains` only."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from conftest import CACHE
+from toolchains.benches import bench
 
 from executors import toolchain
 from executors.compress.compress import Effort, compress
@@ -25,20 +25,6 @@ from schemas.plan import Strategy
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900), pytest.mark.usefixtures("nothing_left")]
 RULE = GateRule(limit=0.0, min_blocks=32, max_tokens=1024)
 ITEMS = 6
-
-
-def bench(name: str, folder: Path) -> Workbench:
-    """One thread in a toolchain, with a log of its own."""
-    return Workbench(toolchain.find(name, CACHE), 1, folder / f"log-{name}")
-
-
-@pytest.fixture(scope="module")
-def folder(shipped: Path, halves: Texts, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model as a folder of safetensors."""
-    root = tmp_path_factory.mktemp("models")
-    tools = bench("transformers", tmp_path_factory.mktemp("log"))
-    asyncio.run(compress("safetensors", shipped, root / "model", calibration=halves.calibration, bench=tools))
-    return root / "model"
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ PUBLISHED = Path(__file__).parents[2] / "docs" / "contracts"
 
 
 def test_the_published_contracts_are_current() -> None:
-    """What docs/contracts holds is what the code says today; `inferwright contracts` writes it again."""
+    """What docs/contracts holds is what the code says today; `make docs` writes it again."""
     fresh = contracts()
     published = {str(file.relative_to(PUBLISHED)) for file in PUBLISHED.rglob("*.*")}
 
