@@ -1,16 +1,17 @@
 """Our chosen configuration, FiTuna's and the untouched baseline under the same load, in turn, on this machine.
 
-Usage: outcome.py [--write] [job | fituna | rounds]... Three phases, each kept in the work folder and not done again:
+    python -m benchmarks.outcome [--write] [job | fituna | rounds ...]
+
+Three phases, each kept in the work folder and not done again unless it is named:
 
 - `job`: the whole main job, as `make demo` runs it, with the same command and limits;
 - `fituna`: FiTuna (toolchain `fituna`) on the same float16 weights and evaluation text, asked for the same quality and
   for the tokens a second that the same throughput needs; it drives llama.cpp's own tools out of
   `<cache>/llama-tools/bin` (docs/outcome.md says how they are built);
 - `rounds`: all three served at once, one loaded at a time, round by round; what llama.cpp serves by the same build.
-
-Prints a table; `--write` puts it into docs/outcome.md.
 """
 
+import argparse
 import asyncio
 import contextlib
 import datetime as dt
@@ -44,6 +45,7 @@ WORK = PLACE.cache / "outcome"
 TOOLS = PLACE.cache / "llama-tools" / "bin"
 PAGE = Path(__file__).parents[1] / "docs" / "outcome.md"
 MARK = "<!-- table -->"
+PHASES = ("job", "fituna", "rounds")
 ROUNDS, FEWEST = 12, 4
 """Rounds of each level; those beside which other work kept a core busy do not count, and so many must be left."""
 INPUT, OUTPUT = COMMAND["workload"]["input_tokens"], COMMAND["workload"]["output_tokens"]
@@ -239,8 +241,8 @@ def sentences(compared: list[Side], found: list[list[list[LoadLevel]]]) -> list[
     return lines
 
 
-async def compare() -> None:
-    """Serve, load, print."""
+async def compare(*, write: bool) -> None:
+    """Serve, load, print; with `write` into docs/outcome.md too."""
     compared = await sides()
     found = await rounds(compared)
     today, host = dt.datetime.now(tz=dt.UTC).date(), latest()[1].host
@@ -248,20 +250,26 @@ async def compare() -> None:
     head = f"Measured {today} on {place}; {INPUT} tokens in, {OUTPUT} out, median (least to most) of rounds."
     text = "\n".join([head, "", table(compared, found), "", *sentences(compared, found)])
     print(text)
-    if "--write" in sys.argv:
+    if write:
         PAGE.write_text(f"{PAGE.read_text(encoding='utf-8').partition(MARK)[0]}{MARK}\n\n{text}\n", encoding="utf-8")
 
 
 def main() -> None:
     """The phases that are asked for; those without a result where none is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("phases", nargs="*", metavar="PHASE", help=f"{', '.join(PHASES)}; by default what is missing")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/outcome.md")
+    given = parser.parse_args()
+    asked: set[str] = set(given.phases)
+    if not asked <= set(PHASES):
+        parser.error(f"phases are {', '.join(PHASES)}")
     WORK.mkdir(parents=True, exist_ok=True)
-    asked = [word for word in sys.argv[1:] if not word.startswith("-")]
     if "job" in asked or (not asked and not list((WORK / "runs").glob("job-*/report.json"))):
         asyncio.run(job())
     if "fituna" in asked or (not asked and not (WORK / "fituna.json").exists()):
         fituna()
     if "rounds" in asked or not asked:
-        asyncio.run(compare())
+        asyncio.run(compare(write=given.write))
 
 
 if __name__ == "__main__":
