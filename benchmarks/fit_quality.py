@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fit import kind_of
+from benchmarks.priors import kind_of
 from benchmarks.rows import REFERENCE
 from planners.catalog import find_model
 from planners.methods import method_of

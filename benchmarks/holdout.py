@@ -14,7 +14,6 @@ from planners.performance.observe import Observations, subject
 
 Floats = NDArray[np.float64]
 
-ROUNDS = 10
 FOLDS = 5
 KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
     "pair": lambda row: (row.publisher, row.case.model.name, row.case.accelerator.key),
@@ -74,7 +73,7 @@ def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterat
         seen = np.array([i for i, row in enumerate(rows) if place[key(row)] != fold], dtype=np.intp)
         if not held.size or not seen.size:
             continue
-        known = fit([rows[i] for i in seen], ROUNDS, kernels.pick(seen) if kernels else None)
+        known = fit([rows[i] for i in seen], kernels.pick(seen) if kernels else None)
         cases = [rows[i].case for i in held]
         expected = Observations.of(cases, kernels.pick(held) if kernels else None).expected(known)
         for i, value in zip(held, expected, strict=True):

@@ -2,18 +2,22 @@
 
 import csv
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from planners.catalog import find_hardware, find_model
-from planners.performance.published import Condition, UnreadableRowError, condition, kind_of
+from planners.performance.published import Condition, Metric, Regime, UnreadableRowError, condition, kind_of
 from schemas.error import AgentError
 
 REFERENCE = Path(__file__).parent / "reference"
 
 # Cells that the reference's README names as anomalies of their source: llama.cpp F16 prompts on two accelerators.
 _ANOMALIES = {("L40S", "F16"), ("A100-SXM-80GB", "F16")}
+
+_LONGER = {Metric.TPOT: 1.3, Metric.TTFT: 2.0}
+"""By how much a time may exceed one with more requests open; first tokens bunch, and scatter more."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,29 @@ class Row:
 
 def load(*names: str) -> list[Row]:
     """Every row of the named files whose model, accelerator and metric are known and which is no anomaly."""
-    return [row for name in names for row in _rows(_read(REFERENCE / name))]
+    return consistent([row for name in names for row in _rows(_read(REFERENCE / name))])
+
+
+def consistent(rows: list[Row]) -> list[Row]:
+    """Rows without times that others of the same server contradict: much longer with fewer requests open."""
+    servers: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.case.regime is Regime.LOOP and row.case.metric in _LONGER:
+            servers[row.source, *_layout(row.case)].append(row)
+    contradicted = {
+        row.id
+        for alike in servers.values()
+        for row in alike
+        for other in alike
+        if other.case.batch > row.case.batch and row.value > _LONGER[row.case.metric] * other.value
+    }
+    return [row for row in rows if row.id not in contradicted]
+
+
+def _layout(case: Condition) -> tuple[object, ...]:
+    """What is measured of which server, all but the number of open requests."""
+    who = (case.model.name, case.accelerator.key, case.engine, case.weight_format, case.kv_format)
+    return (*who, case.count, case.tp, case.pp, case.length, case.output, case.metric, case.tail)
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -76,6 +76,8 @@ class Parameters:
     """A pass over prompts over its measured kernels."""
     stagger: Floats
     """How many prompts a new request waits for on a loaded server, for one other request and answers of 512 tokens."""
+    crowd: Floats
+    """First tokens of a loaded server, over what prompts ahead, steps and the client's work come to."""
     fill: Floats
     """Sequences in flight on a saturated server, as a share of what memory and limits allow."""
     load: Floats
