@@ -81,9 +81,10 @@ EXPECTED = {("layer_us", "format=bnb8"): 1.4, ("layer_us", "format=nf4"): 0.7}
 """Centres of priors other than zero: bitsandbytes launches several kernels for each matrix, so that small models
 decode four times slower in 8 bits and twice in 4 bits than in half precision (arXiv 2208.07339, appendix; its blog)."""
 BASE_WIDTH = 0.7
-SHARES = frozenset({"bandwidth", "cache", "prefill", "decode", "link", "fill", "load"})
+SHARES = frozenset({"bandwidth", "cache", "prefill", "decode", "link", "fill", "load", "crowd"})
 SHARE_WIDTH = 0.12
-"""Efficiencies of an engine that nobody measured stay near what is usual, and below one."""
+"""Efficiencies of an engine that nobody measured stay near what is usual, and below one; its first tokens near what prompts,
+steps and the client come to."""
 WIDE = {"client_us": 2.0, "first_us": 1.5, "stagger": 2.0, "crowd": 0.6}
 """Parameters that differ by an order of magnitude between a bare loop and a server behind a network; and one that takes
 up what the mechanism of first tokens under load does not explain, which had better be little."""

@@ -20,7 +20,7 @@ FRONTIER = 24
 _PER_LOSS = 5.0
 _PER_GUESS = 1.0
 """No latency alone earns a guess its place: it has to be needed for a limit, or to save rent."""
-_PER_RISK = 1.5
+_PER_RISK = 2.0
 _PER_MONEY = 20.0
 _PER_CALIBRATION = 0.02
 _PER_KV_FORMAT = 0.15

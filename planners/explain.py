@@ -28,8 +28,9 @@ def ruled_out_of(searched: Searched, chosen: tuple[int, ...]) -> tuple[RuledOut,
         ("cannot keep up with the arrivals", ~judged.runs),
     ]
     for limit in judged.limits:
-        reasons.append((f"{limit.name}: its whole interval misses {limit.asked:g} {limit.unit}", ~limit.possible))
-        reasons.append((f"{limit.name} is predicted beyond {limit.asked:g} {limit.unit}", ~limit.met))
+        asked = shown(limit.asked, limit.unit)
+        reasons.append((f"{limit.name}: its whole interval misses {asked}", ~limit.possible))
+        reasons.append((f"{limit.name} is predicted beyond {asked}", ~limit.met))
     for reason, fell in reasons:
         here = left & fell
         if here.any():

@@ -104,4 +104,5 @@ def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beam
     delayed = one * ahead * half / np.maximum(ahead + half, _NOBODY)
     ttft = alone + (step + bench.fitted.client_us * 1e-6) * (batch > 1) + delayed
     tpot = step + (others - delayed) / output
-    return Steady(ttft * bench.fitted.crowd, tpot, batch * output / (ttft + (output - 1) * tpot))
+    seen = ttft * np.where(batch > 1, bench.fitted.crowd, 1.0)
+    return Steady(seen, tpot, batch * output / (ttft + (output - 1) * tpot))
