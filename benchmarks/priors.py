@@ -83,8 +83,8 @@ decode four times slower in 8 bits and twice in 4 bits than in half precision (a
 BASE_WIDTH = 0.7
 SHARES = frozenset({"bandwidth", "cache", "prefill", "decode", "link", "fill", "load", "crowd"})
 SHARE_WIDTH = 0.12
-"""Efficiencies of an engine that nobody measured stay near what is usual, and below one; its first tokens near what prompts,
-steps and the client come to."""
+"""Efficiencies of an engine that nobody measured stay near what is usual, and below one; its first tokens near what
+prompts, steps and the client come to."""
 WIDE = {"client_us": 2.0, "first_us": 1.5, "stagger": 2.0, "crowd": 0.6}
 """Parameters that differ by an order of magnitude between a bare loop and a server behind a network; and one that takes
 up what the mechanism of first tokens under load does not explain, which had better be little."""

@@ -1,6 +1,5 @@
 """The untouched model on the same hardware: request and facts in, the candidate to beat and its bottleneck out."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from planners.evaluate import serve
 from planners.figures import counted
 from planners.judge import judge
 from planners.performance.formats import weight_format
+from planners.performance.work import Work
 from planners.prices import PriceTable
 from planners.search import again
 from planners.sizes import kv_bytes_per_sequence, weight_bytes
@@ -125,11 +125,8 @@ def _working_batch(baseline: Candidate) -> float:
 
 def _touched(model: ModelFacts, batch: float) -> float:
     """Share of the weights that a step reads: with experts, those that some sequence of the batch chose."""
-    if model.experts is None:
-        return 1.0
-    idle = math.pow(1 - model.experts.active / model.experts.count, batch)
-    fixed = model.active_parameters / model.parameters
-    return min(1.0, fixed + (1 - fixed) * (1 - idle))
+    work = Work.of([model])
+    return float((work.touched(np.array([batch])) / (work.always + work.experts))[0])
 
 
 def _peak(device: Accelerator) -> float:

@@ -31,7 +31,7 @@ _FAMILIES = (
     (r"\bl40s?\b|\bl4\b|rtx.?40|ada", "ada"),
     (r"gh200|h100|h200|h800|h20\b", "hopper"),
     (r"b200|b300|gb200|gb300", "blackwell"),
-    (r"rtx.?50|rtx.?pro", "blackwell-graphics"),
+    (r"rtx.?50|rtx.?pro|gb10\b", "blackwell-graphics"),
     (r"mi\d{3}", "cdna"),
     (r"rx.?\d{4}", "rdna"),
     (r"inf|trn|trainium", "neuron"),

@@ -10,6 +10,11 @@ from schemas.model import ModelFacts
 
 Floats = NDArray[np.float64]
 
+_FREE = 0.75
+"""Tokens of a step draw some experts more often than others: n of them read as many as n to this power would that drew
+independently. Chosen on held-out mixtures, where 0.7 and 0.85 are about as good and 1 is worse (times per token of
+unseen mixtures missed by 20 % instead of 16 %; llama.cpp on a DGX Spark by 23 % instead of 13 %)."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -47,8 +52,8 @@ class Work:
         return self.always + self.experts * self.share
 
     def touched(self, tokens: Floats) -> Floats:
-        """Parameters read for a step of `tokens`: each token draws its experts independently of the others."""
-        return self.always + self.experts * (1 - (1 - self.share) ** np.maximum(tokens, 1.0))
+        """Parameters read for a step of `tokens`, which draw alike: as many as fewer tokens would, drawing freely."""
+        return self.always + self.experts * (1 - (1 - self.share) ** (np.maximum(tokens, 1.0) ** _FREE))
 
     def kv_elements(self, context: Floats) -> Floats:
         """Cached elements of one sequence of `context` tokens."""
