@@ -215,7 +215,7 @@ async def test_the_scheme_follows_the_system_until_somebody_chooses(stand: Stand
 async def test_the_last_plan_is_drawn_and_written(stand: Stand) -> None:
     """Both charts of its frontier, and a table with every strategy in them, each number with its evidence."""
     command = orjson.loads((Path(__file__).parents[2] / "examples" / "llama-3-70b.json").read_bytes())
-    relaxed = {"targets": {"latency_p95": 3500, "throughput": 5}, "mode": "run"}
+    relaxed = {"targets": {"latency_p95": 8000, "throughput": 5}, "mode": "run"}
     async with visit(stand.browser, stand.url) as page:
         job = await stand.send(command | relaxed)
         await expect(page.get_by_role("heading", name="Last plan")).to_be_visible(timeout=30_000)
