@@ -90,8 +90,6 @@ WIDE = {"client_us": 2.0, "first_us": 1.5, "stagger": 2.0, "crowd": 0.6}
 up what the mechanism of first tokens under load does not explain, which had better be little."""
 MEASURED = 0.4
 """Width of the priors of what multiplies measured kernels, over the others'."""
-FEWEST = 1
-"""Rows that an effect must cover to be looked for."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def slots(observations: Observations) -> list[Slot]:
         seen = {tuple(range(observations.count))}
         for key in ordered:
             rows = tuple(covered[key])
-            if kind_of(key) in APPLIES[name] and len(rows) >= FEWEST and rows not in seen:
+            if kind_of(key) in APPLIES[name] and rows not in seen:
                 seen.add(rows)
                 found.append(Slot(name, key, WIDTHS[kind_of(key)] * narrow))
     return found
