@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fit import FILES, thinned
+from benchmarks.fit import FILES
 from benchmarks.fit_quality import HELD_OUT, covered, load_cases, verdicts
 from benchmarks.fit_quality import held_out as quality_held_out
 from benchmarks.holdout import Miss, blended, every_way
@@ -58,7 +58,6 @@ def main() -> None:
 def speed_tables() -> list[str]:
     """Tables of the physics alone and, where it is installed, with the kernel database."""
     rows = load(*FILES)
-    rows = [rows[i] for i in thinned(rows)]
     physics = _in_sample(rows, None) | every_way(rows)
     lines = ["## Physics alone", "", *_by_class(physics, None), "", "### By publication, pairs held out", ""]
     lines += _by_publication(physics["pair"])

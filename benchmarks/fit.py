@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 OUT = Path(__file__).parents[1] / "planners" / "data" / "performance.json"
-FILES = ("perf_reference.csv", "silicon_rows.csv")
+FILES = ("perf_reference.csv", "perf_collected.csv", "silicon_rows.csv")
 SHARPNESS = 3.0
 NOISE = 0.10
 """Logarithmic standard deviation of a measurement that the physics could not explain better: a year of versions."""
@@ -74,11 +74,6 @@ def fit(rows: list[Row], kernels: Kernels | None = None) -> Calibration:
         x += np.clip(step, -LONGEST, LONGEST)
     seen = frozenset(name for who in observations.subjects for _, name in who.names())
     return _calibration(unknowns, x, seen)
-
-
-def thinned(rows: list[Row]) -> list[int]:
-    """Places of the rows, with every third configuration of the loaded servers, which are many and alike."""
-    return [i for i, row in enumerate(rows) if not row.source.startswith("silicon") or int(row.id[1:]) // 2 % 3 == 0]
 
 
 def weights(rows: list[Row]) -> Floats:
@@ -137,7 +132,6 @@ def main() -> None:
     from benchmarks.holdout import blended, every_way, shares  # noqa: PLC0415 - holding out fits in turn
 
     rows = load(*FILES)
-    rows = [rows[i] for i in thinned(rows)]
     plain = every_way(rows)
     old = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
     record = {"sharpness": SHARPNESS, "physics": part(rows, None, plain), "silicon": old.get("silicon", {})}

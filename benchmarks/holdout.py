@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from planners.performance.observe import Observations, subject
 
 Floats = NDArray[np.float64]
 
-FOLDS = 5
+FOLDS = 8
 KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
     "pair": lambda row: (row.publisher, row.case.model.name, row.case.accelerator.key),
     "model": lambda row: (row.case.model.name,),
@@ -62,15 +63,12 @@ def shares(kernels: list[Miss], physics: list[Miss]) -> dict[str, float]:
 def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterator[Miss]:
     """Each row with how far a fit missed it that saw nothing of its group.
 
-    Groups are dealt into folds in the order of their names; each source is a fold of its own.
+    Groups are dealt into folds by a checksum of their names, so that new rows do not deal the others anew.
     """
     key = KEYS[by]
-    names = sorted({key(row) for row in rows})
-    folds = len(names) if by == "source" else FOLDS
-    place = {name: i % folds for i, name in enumerate(names)}
-    for fold in range(folds):
-        held = np.array([i for i, row in enumerate(rows) if place[key(row)] == fold], dtype=np.intp)
-        seen = np.array([i for i, row in enumerate(rows) if place[key(row)] != fold], dtype=np.intp)
+    places = np.array([crc32(" ".join(key(row)).encode()) % FOLDS for row in rows])
+    for fold in range(FOLDS):
+        held, seen = np.flatnonzero(places == fold), np.flatnonzero(places != fold)
         if not held.size or not seen.size:
             continue
         known = fit([rows[i] for i in seen], kernels.pick(seen) if kernels else None)

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +31,8 @@ class Row:
 
     @property
     def publisher(self) -> str:
-        """Who measured: groups that one publication split are one."""
-        return self.source.removesuffix("_latency")
+        """Who measured: groups that one publication split are one, and so are the rounds of a suite."""
+        return "mlperf" if self.source.startswith("mlperf") else self.source
 
     @property
     def kind(self) -> str:
@@ -46,25 +46,45 @@ def load(*names: str) -> list[Row]:
 
 
 def consistent(rows: list[Row]) -> list[Row]:
-    """Rows without times that others of the same server contradict: much longer with fewer requests open."""
-    servers: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    """Rows without runs that others of the same server contradict: much longer times with fewer requests open.
+
+    Of two runs that contradict each other the one goes that contradicts more of the others, or that took longer.
+    """
+    servers: dict[tuple[object, ...], dict[float, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.case.regime is Regime.LOOP and row.case.metric in _LONGER:
-            servers[row.source, *_layout(row.case)].append(row)
-    contradicted = {
-        row.id
-        for alike in servers.values()
-        for row in alike
-        for other in alike
-        if other.case.batch > row.case.batch and row.value > _LONGER[row.case.metric] * other.value
-    }
+            servers[row.source, *_layout(row.case)][row.case.batch].append(row)
+    contradicted = {row.id for runs in servers.values() for batch in _contradicted(runs) for row in runs[batch]}
     return [row for row in rows if row.id not in contradicted]
 
 
+def _contradicted(runs: dict[float, list[Row]]) -> list[float]:
+    """The numbers of open requests whose runs have to go, so that no two contradict each other."""
+    gone: list[float] = []
+    while True:
+        left = sorted(set(runs) - set(gone))
+        pairs = [
+            (fewer, more) for fewer in left for more in left if fewer < more and _contradict(runs[fewer], runs[more])
+        ]
+        if not pairs:
+            return gone
+        count = Counter(batch for pair in pairs for batch in pair)
+        gone.append(max(count, key=lambda batch: (count[batch], -batch)))
+
+
+def _contradict(fewer: list[Row], more: list[Row]) -> bool:
+    """Whether a time with fewer open requests is much longer than the same time with more."""
+    return any(
+        mine.case.metric is other.case.metric and mine.value > _LONGER[mine.case.metric] * other.value
+        for mine in fewer
+        for other in more
+    )
+
+
 def _layout(case: Condition) -> tuple[object, ...]:
-    """What is measured of which server, all but the number of open requests."""
+    """Which server under which requests, all but the number of them that are open."""
     who = (case.model.name, case.accelerator.key, case.engine, case.weight_format, case.kv_format)
-    return (*who, case.count, case.tp, case.pp, case.length, case.output, case.metric, case.tail)
+    return (*who, case.count, case.tp, case.pp, case.length, case.output, case.tail)
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from planners.performance.formats import weight_format
 from schemas.hardware import Accelerator, AcceleratorKind
 from schemas.model import Attention, ModelFacts
 
@@ -153,12 +154,20 @@ def family(accelerator: Accelerator) -> str:
     return next((name for pattern, name in _FAMILIES if re.search(pattern, text)), accelerator.vendor.lower())
 
 
-def traits(model: ModelFacts, accelerator: Accelerator) -> tuple[str, ...]:
-    """What in a model's shape or in the links kernels treat specially."""
+def traits(model: ModelFacts, accelerator: Accelerator, variant: str) -> tuple[str, ...]:
+    """What in a model's shape, in the links or in a suite's system is special."""
     moe = ("moe",) if model.experts is not None else ()
     latent = ("latent",) if model.latent is not None else ()
     grouped = ("grouped",) if model.attention in {Attention.GQA, Attention.MQA} else ()
-    return moe + latent + grouped + (("slow-link",) if accelerator.link_gbs <= SLOW_LINK_GBS else ())
+    slow = ("slow-link",) if accelerator.link_gbs <= SLOW_LINK_GBS else ()
+    return moe + latent + grouped + slow + (("tuned",) if variant.startswith("mlperf") else ())
+
+
+def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight: str) -> Subject:
+    """The names under which the fitted effects of a model, an engine and its variant, and a format are kept."""
+    name, _, variant = engine.partition("/")
+    group, special = weight_format(weight).group, traits(model, accelerator, variant)
+    return Subject(name, variant, family(accelerator), group, accelerator.key, model.name, special)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ DATASETS: dict[str, DataSet] = {
     "mixed": DataSet("gsm8k|mbxp", 420, 145.9),
     "openorca": DataSet("orca", 294, 294.45, limits={"server": (2.0, 0.2), "interactive": (0.45, 0.04)}),
     "cnn-gptj": DataSet("cnn", 870, 69, beams=4, limits={"server": (10.0, 0.25)}),
-    "cnn-llama": DataSet("cnn", 778, 73, limits={"server": (2.0, 0.1), "interactive": (0.5, 0.03)}),
+    "cnn-llama": DataSet("cnn", 778, 128, limits={"server": (2.0, 0.1), "interactive": (0.5, 0.03)}),
     "deepseek": DataSet("math|livecode|deepseek", 800, 3880, limits={"server": (2.0, 0.08)}),
     "sharegpt": DataSet("sharegpt", 246, 233),
 }

@@ -15,7 +15,7 @@ _UBATCH = 512.0
 """llama.cpp's default physical batch (`--ubatch-size`)."""
 _HOST_LINK_GBS = 16.0
 _WIDER = {
-    "fp4": ("fp4", "fp8", "bf16", "fp32"),
+    "fp4": ("fp4", "bf16", "fp32"),
     "fp8": ("fp8", "bf16", "fp32"),
     "int8": ("int8", "bf16", "fp32"),
     "bf16": ("bf16", "fp32"),

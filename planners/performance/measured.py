@@ -9,13 +9,13 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import calibration, share_of_kernels
+from planners.performance.calibration import calibration, share_of_kernels, subject_of
 from planners.performance.forecast import spread_of
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import Condition, Metric, Regime
 from planners.performance.service import continuous
 from planners.performance.silicon import kernels_of
-from planners.performance.sources import Layout, bench_of, subject_of
+from planners.performance.sources import Layout, bench_of
 from schemas.model import ModelFacts
 
 Floats = NDArray[np.float64]

@@ -59,12 +59,15 @@ def accelerator_of(*names: str) -> Accelerator:
     return find_hardware(forms[0])[0].accelerator
 
 
-def engine_of(framework: str, *, suite: bool = False) -> str:
-    """Our name of the engine that a benchmark calls `framework`; systems tuned for a suite are a variant."""
+def engine_of(framework: str, suite: str = "") -> str:
+    """Our name of the engine that a benchmark calls `framework`; systems tuned for a suite are a variant.
+
+    Those that say `upstream` run what everybody can have.
+    """
     text = framework.lower()
     name = next((ours for pattern, ours in _ENGINES if re.search(pattern, text)), text.split()[0] if text else "other")
-    if suite and name in {"tensorrt-llm", "vllm", "pytorch"}:
-        return f"{name}/mlperf"
+    if suite and "upstream" not in text and name in {"tensorrt-llm", "vllm", "pytorch"}:
+        return f"{name}/{suite}"
     version = re.search(r"(\d+)\.(\d+)", text)
     if name == "tensorrt-llm" and version and int(version[1]) == 0:
         return f"{name}/{'2023' if int(version[2]) < _GROUPED_KERNELS else 'static'}"

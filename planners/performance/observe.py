@@ -9,13 +9,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import Calibration, Parameters, Subject, family, traits
-from planners.performance.formats import weight_format
+from planners.performance.calibration import Calibration, Parameters, Subject, subject_of
 from planners.performance.kernels import Kernels
 from planners.performance.machines import Formats, Shape, machine_of
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import Condition, Metric, Regime
-from planners.performance.service import Steady, admitted, continuous, queued, static
+from planners.performance.service import Limits, Steady, admitted, continuous, queued, static
 from planners.performance.work import Work
 
 Floats = NDArray[np.float64]
@@ -36,7 +35,7 @@ class Part:
     output: Floats
     batch: Floats
     beams: Floats
-    limit: Floats
+    limits: Limits
     tail: NDArray[np.bool_]
     scale: Floats
     """Replicas behind a total, or the share of one accelerator in it."""
@@ -60,9 +59,9 @@ class Part:
             machine=Machine(*(np.concatenate([getattr(m, f.name) for m in machines]) for f in fields(Machine))),
             length=column("length"),
             output=column("output"),
-            batch=np.maximum(column("batch"), 1.0),
+            batch=np.where(column("batch") > 0, column("batch"), np.inf if regime is Regime.QUEUED else 1.0),
             beams=column("beams"),
-            limit=column("limit_tpot"),
+            limits=Limits(column("limit_ttft"), column("limit_tpot")),
             tail=np.array([case.tail for case in cases]),
             scale=column("replicas") / devices,
             metrics={metric: places.astype(np.intp) for metric, places in kinds.items() if places.size},
@@ -84,8 +83,8 @@ class Part:
         if self.regime is Regime.LOOP:
             return continuous(bench, self.batch, self.length, self.output)
         if self.regime is Regime.QUEUED:
-            return queued(bench, self.length, self.output, self.beams)
-        return admitted(bench, self.length, self.output, self.beams, self.limit)
+            return queued(bench, self.batch, self.length, self.output, self.beams)
+        return admitted(bench, self.length, self.output, self.beams, self.limits)
 
     def _metric(self, metric: Metric, bench: Bench, state: Steady) -> Floats:
         if metric is Metric.DECODE:
@@ -131,22 +130,14 @@ class Observations:
 
 def subject(case: Condition) -> Subject:
     """The names under which the effects of a row are looked up."""
-    name, _, variant = case.engine.partition("/")
-    return Subject(
-        name,
-        variant,
-        family(case.accelerator),
-        weight_format(case.weight_format).group,
-        case.accelerator.key,
-        case.model.name,
-        traits(case.model, case.accelerator),
-    )
+    return subject_of(case.model, case.engine, case.accelerator, case.weight_format)
 
 
 def _work(cases: list[Condition]) -> Work:
     """What the models ask; ranks that deal sequences keep whole ones, so that none caches what another does.
 
-    So does TensorRT-LLM where rate alone counts for a mixture of experts (attention data parallelism).
+    So does TensorRT-LLM (attention data parallelism) where rate alone counts for a mixture of experts, and under the
+    limits of a suite where the cache is latent.
     """
     work = Work.of([case.model for case in cases])
     dealt = [_dealt(case) for case in cases]
@@ -156,8 +147,9 @@ def _work(cases: list[Condition]) -> Work:
 
 
 def _dealt(case: Condition) -> bool:
-    mixture = case.model.experts is not None
-    return mixture and case.regime is Regime.QUEUED and case.engine.startswith("tensorrt-llm")
+    mixture = case.model.experts is not None and case.engine.startswith("tensorrt-llm")
+    tuned = case.regime is Regime.QUEUED or (case.regime is Regime.POISSON and case.model.latent is not None)
+    return mixture and tuned
 
 
 def _machine(case: Condition) -> Machine:

@@ -37,7 +37,7 @@ def formats_of(precision: str, engine: str, device: Accelerator, model: str) -> 
         name = name.split("/")[-1].strip()
     found = _weight(name, base, device, model)
     low = found in {"FP8", "NVFP4", "W4A8"} and base in _LOW_CACHE
-    return found, "FP8" if low or (found == "FP8" and engine.endswith("/mlperf")) else "FP16"
+    return found, "FP8" if low or (found == "FP8" and "/mlperf" in engine) else "FP16"
 
 
 def _weight(name: str, base: str, device: Accelerator, model: str) -> str:

@@ -92,15 +92,15 @@ def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) 
     if metric is None:
         raise UnreadableRowError(f"metric {row['metric']!r} is not a speed")
     data = dataset_of(row)
-    engine = engine_of(row["framework"], suite=data is not None)
+    engine = engine_of(row["framework"], _suite(row) if data else "")
     device = _variant(accelerator, row)
     count = int(_number(row["accel_count"], _ONE))
     weight, cell = formats_of(row["precision"], engine, device, row["model"])
     size = model.parameters * formats()[weight].bits / 8e9
-    tp, pp, replicas = _shape(row, engine, count, device.memory_gb, size)
     length, output = _lengths(row, name, data)
     regime, batch = _load(row, name, engine, data)
-    if engine == "tensorrt-llm" and regime is Regime.QUEUED:
+    tp, pp, replicas = _shape(row, engine, count, size / device.memory_gb, regime)
+    if engine == "tensorrt-llm" and regime is Regime.QUEUED and not batch:
         engine = "tensorrt-llm/queued"  # its own benchmark tool: no server, no client
     kind = "interactive" if "interactive" in name else "server"
     limits = data.limits.get(kind, data.limits["server"]) if data else (2.0, 0.2)
@@ -130,6 +130,13 @@ def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) 
     )
 
 
+def _suite(row: dict[str, str]) -> str:
+    """The variant that a suite's systems are: those of 2025 and later are a year of versions faster."""
+    edition = re.search(r"MLPerf v(\d+)", row.get("note", ""))
+    return "mlperf5" if edition and int(edition[1]) >= _NEWER else "mlperf"
+
+
+_NEWER = 5
 _PCIE = 32.0
 _GIGABYTES = re.compile(r"(\d{2,3})\s*GB")
 _BIGGER = {("GH200", 144): (144.0, 4900.0)}
@@ -145,8 +152,8 @@ def _variant(device: Accelerator, row: dict[str, str]) -> Accelerator:
     return device
 
 
-def _shape(row: dict[str, str], engine: str, count: int, memory: float, weights: float) -> tuple[int, int, int]:
-    """Tensor and pipeline parallelism of one replica, and replicas; `memory` and `weights` in gigabytes.
+def _shape(row: dict[str, str], engine: str, count: int, share: float, regime: Regime) -> tuple[int, int, int]:
+    """Tensor and pipeline parallelism of one replica, and replicas; weights are `share` of one accelerator's memory.
 
     A suite's vendors run as many replicas as memory allows; elsewhere the accelerators beyond `tp` are a pipeline.
     """
@@ -156,9 +163,9 @@ def _shape(row: dict[str, str], engine: str, count: int, memory: float, weights:
         return count, 1, 1
     if base in _LAYER_SPLIT and not (base == "llama.cpp" and text.isdigit() and int(text) > 1):
         return 1, count, 1
-    if engine.endswith("/mlperf"):
-        need = 1
-        while need < count and weights > _WEIGHT_SHARE * need * memory:
+    if "/mlperf" in engine:
+        need = int(text) if text.isdigit() else 1
+        while not text.isdigit() and share > _WEIGHT_SHARE[regime] * need:
             need *= 2
         need = min(need, count)
         return need, 1, max(count // need, 1)
@@ -168,8 +175,9 @@ def _shape(row: dict[str, str], engine: str, count: int, memory: float, weights:
     return tp, max(count // tp, 1), 1
 
 
-_WEIGHT_SHARE = 0.72
-"""Weights beyond this share of memory leave too little for the KV cache of a large batch."""
+_WEIGHT_SHARE = {Regime.QUEUED: 0.72, Regime.POISSON: 0.6}
+"""Weights beyond this share of memory leave too little for the KV cache of a large batch, or for meeting limits: what
+MLPerf 5.1 and 6.0 systems state of their layouts (Llama-3.1-405B on B200 is split in two offline, in four served)."""
 
 
 def _lengths(row: dict[str, str], metric: str, data: DataSet | None) -> tuple[float, float]:
@@ -194,6 +202,8 @@ def _load(row: dict[str, str], metric: str, engine: str, data: DataSet | None) -
     if "inf" in text or "max" in text or number is None:
         return Regime.QUEUED, 0.0
     batch = max(float(number[0]), 1.0)
+    if "at once" in text:
+        return Regime.QUEUED, batch
     loop = engine.partition("/")[0] in _LOOPED or engine == "tensorrt-llm" or "concurren" in text or data is not None
     return (Regime.LOOP if loop else Regime.STATIC), batch
 

@@ -40,6 +40,14 @@ class Steady:
     output: Floats
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a suite allows at the 99th percentile, in seconds; arrays of shape (rows,)."""
+
+    ttft: Floats
+    tpot: Floats
+
+
 def capacity(bench: Bench, context: Floats) -> Floats:
     """Sequences of `context` tokens whose KV cache fits beside the weights; at least one."""
     work, machine = bench.work, bench.machine
@@ -70,14 +78,14 @@ def continuous(bench: Bench, batch: Floats, length: Floats, output: Floats) -> S
     return Steady(state.ttft + waiting, state.tpot, state.output)
 
 
-def queued(bench: Bench, length: Floats, output: Floats, beams: Floats) -> Steady:
-    """Everything queued at once: as many sequences in flight as memory and the engine's limits let in."""
+def queued(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
+    """All `batch` requests at once: as many in flight as there are and as memory and the engine's limits let in."""
     fits = np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
-    return _in_flight(bench, np.maximum(fits, 1.0), length, output, beams)
+    return _in_flight(bench, np.maximum(np.minimum(fits, batch), 1.0), length, output, beams)
 
 
-def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limit: Floats) -> Steady:
-    """Poisson arrivals at the highest rate whose 99th percentile of TPOT stays within `limit` seconds."""
+def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits: Limits) -> Steady:
+    """Poisson arrivals at the highest rate whose 99th percentiles of TTFT and TPOT stay within limits."""
     most = np.maximum(
         np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill, 1.0
     )
@@ -85,10 +93,12 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limit:
     for _ in range(_BISECTIONS):
         middle = np.sqrt(low * high)
         state = _in_flight(bench, middle, length, output, beams)
-        meets = state.tpot * bench.fitted.tpot_tail <= limit
+        meets = (state.tpot * bench.fitted.tpot_tail <= limits.tpot) & (
+            state.ttft * bench.fitted.ttft_tail <= limits.ttft
+        )
         low, high = np.where(meets, middle, low), np.where(meets, high, middle)
     state = _in_flight(bench, np.maximum(low * bench.fitted.load, 1.0), length, output, beams)
-    reached = _REACHED * limit / bench.fitted.tpot_tail
+    reached = _REACHED * limits.tpot / bench.fitted.tpot_tail
     return replace(state, tpot=state.tpot ** (1 - _NEAR) * reached**_NEAR)
 
 

@@ -139,13 +139,7 @@ def _handle(key: _Key) -> _Handle | None:
     path, system, backend, tp, mode, cache_format = key
     compiler = cast("_Compiler", importlib.import_module("aiconfigurator_core.sdk").EngineHandle)
     stored = "fp8" if cache_format == "FP8" else "bfloat16"
-    experts = mode if mode in {"fp8", "nvfp4"} else "bfloat16"
-    for options in (
-        {"gemm_quant_mode": mode, "moe_quant_mode": experts, "kvcache_quant_mode": stored},
-        {"gemm_quant_mode": mode, "moe_quant_mode": "fp8_block" if mode == "fp8" else experts},
-        {"gemm_quant_mode": mode},
-    ):
-        given = {name: value for name, value in options.items() if value and mode}
+    for given in _arithmetic(mode, stored):
         for layout in ({"moe_tp_size": tp, "moe_ep_size": 1}, {"moe_tp_size": 1, "moe_ep_size": tp}):
             try:
                 handle = compiler.compile(path, system, backend, tp_size=tp, **layout, **given)
@@ -155,6 +149,21 @@ def _handle(key: _Key) -> _Handle | None:
                 continue
             return handle
     return None
+
+
+def _arithmetic(mode: str, stored: str) -> list[dict[str, str]]:
+    """Options to try in turn: how matrices and experts are multiplied, what the cache holds.
+
+    A checkpoint in MXFP4 is multiplied with MXFP8 activations where the tables have that (Blackwell), else unpacked.
+    """
+    if not mode:
+        return [{"moe_quant_mode": "w4a8_mxfp4_mxfp8"}, {}]
+    experts = mode if mode in {"fp8", "nvfp4"} else "bfloat16"
+    return [
+        {"gemm_quant_mode": mode, "moe_quant_mode": experts, "kvcache_quant_mode": stored},
+        {"gemm_quant_mode": mode, "moe_quant_mode": "fp8_block" if mode == "fp8" else experts},
+        {"gemm_quant_mode": mode},
+    ]
 
 
 @contextlib.contextmanager

@@ -6,8 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import PARAMETERS, Parameters, Subject, calibration, family, traits
-from planners.performance.formats import weight_format
+from planners.performance.calibration import PARAMETERS, Parameters, Subject, calibration, subject_of
 from planners.performance.machines import Formats, Shape, machine_of
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import has_kernels
@@ -103,20 +102,6 @@ def _spread(model: ModelFacts, layout: Layout) -> tuple[float, ...]:
     new = known.new(who)
     rate = "throughput-kernel" if has_kernels(who.engine, layout.accelerator.key) else "throughput-elsewhere"
     return tuple(known.deviation(kind, who.engine, new) for kind in ("ttft-unloaded", rate, "tpot", rate))
-
-
-def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight: str) -> Subject:
-    """The names under which the fitted effects of a layout are kept."""
-    name, _, variant = engine.partition("/")
-    return Subject(
-        name,
-        variant,
-        family(accelerator),
-        weight_format(weight).group,
-        accelerator.key,
-        model.name,
-        traits(model, accelerator),
-    )
 
 
 def bench_of(model: ModelFacts, *layouts: Layout) -> Bench:

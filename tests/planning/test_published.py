@@ -1,0 +1,101 @@
+"""Rows of publications: what a row says of layouts, engines and load, and which runs contradict each other."""
+
+import numpy as np
+import pytest
+
+from benchmarks.fit import FILES
+from benchmarks.rows import REFERENCE, Row, consistent, load
+from planners.catalog import find_hardware, find_model
+from planners.performance.observe import Observations
+from planners.performance.published import Condition, Regime, condition
+from planners.performance.silicon import available, kernels_of
+
+ROW = {
+    "framework": "vLLM 0.12",
+    "model": "Qwen3-32B",
+    "precision": "BF16",
+    "hardware": "H100",
+    "hw_key": "H100-SXM",
+    "accel_count": "1",
+    "isl": "1024",
+    "osl": "256",
+    "batch_or_concurrency": "8",
+    "tp": "1",
+    "metric": "output_throughput_total",
+    "note": "",
+}
+MLPERF = {"isl": "LongBench set", "osl": "see note", "framework": "TensorRT-LLM (TensorRT 10.11)", "tp": ""}
+
+
+def case(**changes: str) -> Condition:
+    """The condition of a row with some cells changed."""
+    row = ROW | changes
+    return condition(row, find_model(row["model"]), find_hardware(row["hw_key"])[0].accelerator)
+
+
+def run(metric: str, number: int, requests: int, value: float) -> Row:
+    """A measurement of one server with so many open requests."""
+    return Row(f"{metric}{number}", case(metric=metric, batch_or_concurrency=str(requests)), value, "somebody")
+
+
+def test_a_suite_splits_what_it_serves_further_than_what_it_queues() -> None:
+    """Llama-3.1-405B in four bits on eight B200, as MLPerf 5.1 systems state it; a stated layout is kept."""
+    large = MLPERF | {"model": "Llama-3.1-405B", "precision": "NVFP4", "hw_key": "B200", "accel_count": "8"}
+    queued = case(**large, metric="output_throughput_total_offline", batch_or_concurrency="Offline")
+    served = case(**large, metric="output_throughput_total_server", batch_or_concurrency="Server")
+    stated = case(**large | {"tp": "8"}, metric="output_throughput_total_server", batch_or_concurrency="Server")
+    assert [(one.tp, one.replicas) for one in (queued, served, stated)] == [(2, 4), (4, 2), (8, 1)]
+
+
+@pytest.mark.parametrize(
+    ("framework", "note", "engine"),
+    [
+        ("vLLM 0.6", "MLPerf v4.1 closed", "vllm/mlperf"),
+        ("vLLM 0.10", "MLPerf v5.1 closed", "vllm/mlperf5"),
+        ("vLLM 0.10 upstream", "MLPerf v5.1 closed", "vllm"),
+    ],
+)
+def test_tuned_systems_are_variants_by_their_year(framework: str, note: str, engine: str) -> None:
+    """A suite's systems are tuned, those of 2025 with a year's versions more; what everybody can have is not."""
+    assert case(**MLPERF | {"isl": "OpenOrca set", "framework": framework, "note": note}).engine == engine
+
+
+def test_a_burst_has_no_more_in_flight_than_it_sends() -> None:
+    """A hundred requests at once decode as a hundred; a queue without end, and a larger burst, fill the server."""
+    cells = ("all 4 at once", "all 400 at once", "max")
+    cases = [case(model="Llama-3.1-8B", batch_or_concurrency=cell) for cell in cells]
+    assert [one.regime for one in cases] == [Regime.QUEUED] * 3
+    part = Observations.of(cases).parts[0]
+    assert part.batch.tolist() == [4.0, 400.0, np.inf]
+
+
+def test_of_runs_that_contradict_the_one_goes_that_more_others_contradict() -> None:
+    """A load test of 512 that took less per token than 16 did is out with its first token; the ladder below stays."""
+    ladder = [run("tpot", i, 2**i, 4.0 + 2.0 * i) for i in range(2, 7)]
+    odd = [run("tpot", 9, 512, 5.0), run("ttft", 9, 512, 20000.0)]
+    assert {row.id for row in consistent([*ladder, *odd])} == {row.id for row in ladder}
+
+
+def test_of_two_runs_that_contradict_the_slower_goes() -> None:
+    """A stall is likelier than a run that was too fast."""
+    rows = [run("tpot", 1, 8, 20.0), run("tpot", 2, 16, 10.0)]
+    assert [row.id for row in consistent(rows)] == ["tpot2"]
+
+
+def test_every_file_of_rows_is_read() -> None:
+    """The fit reads every row but for the few that their README names as anomalies, and none of them twice."""
+    written = sum(len((REFERENCE / name).read_text(encoding="utf-8").splitlines()) - 1 for name in FILES)
+    rows = load(*FILES)
+    assert len({row.id for row in rows}) == len(rows)
+    assert 0.98 * written < len(rows) <= written
+
+
+def test_blackwell_multiplies_in_four_bits_what_hopper_unpacks() -> None:
+    """gpt-oss-120b steps of 64 on measured kernels: one B200 takes at most 12 ms, published are 9.6.
+
+    Where the optional database is not installed, nothing is known of either.
+    """
+    cells = {"model": "gpt-oss-120b", "precision": "MXFP4", "framework": "TensorRT-LLM 1.1", "metric": "tpot"}
+    found = kernels_of([case(**cells, hw_key=key) for key in ("B200", "H200-SXM")])
+    fast, slow = found.step(np.array([64.0, 64.0])) * 1e3
+    assert fast < 12 < slow if available() else np.isnan([fast, slow]).all()
