@@ -166,6 +166,8 @@ async def test_what_is_kept_for_readers_is_bounded(
     async with watching(http) as watch:
         await watch.until(lambda watch: watch.jobs.get(ended) == "completed")
     waiting = [await send(http, {"cmd": "SHOW", "updates": [], "ending": "wait"}) for _ in range(4)]
+    async with watching(http) as watch:
+        await watch.until(lambda watch: waiting[-1] in watch.jobs)
     async with watching(http) as later:
         kept = [card.job.job for card in later.boards[0].jobs]
         updates = later.boards[0].updates
