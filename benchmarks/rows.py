@@ -5,6 +5,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from planners.catalog import find_hardware, find_model
@@ -60,16 +61,14 @@ def consistent(rows: list[Row]) -> list[Row]:
 
 def _contradicted(runs: dict[float, list[Row]]) -> list[float]:
     """The numbers of open requests whose runs have to go, so that no two contradict each other."""
-    gone: list[float] = []
-    while True:
-        left = sorted(set(runs) - set(gone))
-        pairs = [
-            (fewer, more) for fewer in left for more in left if fewer < more and _contradict(runs[fewer], runs[more])
-        ]
-        if not pairs:
-            return gone
+    pairs = [pair for pair in combinations(sorted(runs), 2) if _contradict(*(runs[batch] for batch in pair))]
+    gone = []
+    while pairs:
         count = Counter(batch for pair in pairs for batch in pair)
-        gone.append(max(count, key=lambda batch: (count[batch], -batch)))
+        worst = max(count, key=lambda batch: (count[batch], -batch))
+        gone.append(worst)
+        pairs = [pair for pair in pairs if worst not in pair]
+    return gone
 
 
 def _contradict(fewer: list[Row], more: list[Row]) -> bool:

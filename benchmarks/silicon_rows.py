@@ -21,11 +21,13 @@ from pathlib import Path
 from statistics import median
 
 from planners.catalog import find_hardware, find_model
-from planners.performance.formats import weight_format
+from planners.performance.formats import WeightFormat, weight_format
 from planners.performance.machines import peak_flops
+from planners.performance.names import engine_of
 from planners.performance.precisions import formats_of
 from planners.performance.work import Work
 from schemas.error import AgentError
+from schemas.hardware import Accelerator
 
 OUT = Path(__file__).parent / "reference" / "silicon_rows.csv"
 SOURCE = "PyPI aiconfigurator-core 0.12.0 systems/silicon_sample.csv"
@@ -33,13 +35,6 @@ COLUMNS = (
     "id,source,group,hardware,accel_count,framework,model,precision,isl,osl,batch_or_concurrency,tp,metric,value,unit,"
     "note,hw_key"
 )
-_SYSTEMS = {
-    "h100_sxm": "H100-SXM",
-    "h200_sxm": "H200-SXM",
-    "b200_sxm": "B200",
-    "b300_sxm": "B300",
-    "gb200": "GB200",
-}
 _ENGINES = {"trtllm": "TensorRT-LLM 1.0", "vllm": "vLLM 0.12", "sglang": "SGLang 0.5"}
 """Names with the first version among the rows: a configuration's median spans several."""
 _MOST = 8
@@ -80,7 +75,7 @@ def sample() -> Iterator[tuple[Server, float, float]]:
 
 def _server(row: dict[str, str]) -> Server | None:
     """What a row measured; None where it is not kept."""
-    if row["mode"] != "agg" or row["system"] not in _SYSTEMS:
+    if row["mode"] != "agg":
         return None
     origin = row["silicon_data_source"]
     model = row["model_path"].rpartition("/")[2]
@@ -97,13 +92,12 @@ def _server(row: dict[str, str]) -> Server | None:
     ):
         return None
     try:
-        facts, device = find_model(model), find_hardware(_SYSTEMS[row["system"]])[0].accelerator
+        facts, device = find_model(model), find_hardware(row["system"])[0].accelerator
     except AgentError:
         return None
     ranks = int(row["moe_tp_size"] or tp) * int(row["moe_ep_size"] or 1)
     precision = {"fp4": "FP4", "fp8": "FP8"}.get(row["precision"], "BF16")
-    weight, _ = formats_of(precision, _ENGINES[row["backend"]].split()[0].lower(), device, model)
-    size = facts.parameters * weight_format(weight).bits / 8e9
+    size = facts.parameters * _format(row["backend"], precision, device, model).bits / 8e9
     if (facts.experts is not None and ranks != tp) or size > _USABLE * tp * device.memory_gb:
         return None
     mean = 1.0 if own else _VARIED
@@ -114,11 +108,16 @@ def _server(row: dict[str, str]) -> Server | None:
 def _share_of_peak(server: Server, ttft: float, tpot: float) -> float:
     """Multiplications by weights a second, over the accelerators' published rate for them."""
     device = find_hardware(server.hardware)[0].accelerator
-    weight, _ = formats_of(server.precision, _ENGINES[server.backend].split()[0].lower(), device, server.model)
+    compute = _format(server.backend, server.precision, device, server.model).compute
     active = float(Work.of([find_model(server.model)]).active()[0])
     seconds = (ttft + (server.output - 1) * tpot) / 1e3
     done = 2 * active * (server.length + server.output) * server.open / seconds
-    return done / (server.tp * peak_flops(device, weight_format(weight).compute))
+    return done / (server.tp * peak_flops(device, compute))
+
+
+def _format(backend: str, precision: str, device: Accelerator, model: str) -> WeightFormat:
+    """The weights' format, which a precision means to an engine on a device."""
+    return weight_format(formats_of(precision, engine_of(_ENGINES[backend]), device, model)[0])
 
 
 def main() -> None:
@@ -126,36 +125,37 @@ def main() -> None:
     found: dict[Server, list[tuple[float, float]]] = defaultdict(list)
     for server, ttft, tpot in sample():
         found[server].append((ttft, tpot))
+    times = (
+        (server, *one)
+        for server in sorted(found)
+        for one in zip(("ttft", "tpot"), zip(*found[server], strict=True), strict=True)
+    )
     with OUT.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS.split(","))
-        number = 0
-        for server in sorted(found):
-            times = found[server]
+        for number, (server, metric, values) in enumerate(times, 1):
             lengths = "lengths vary by a fifth" if server.varied else "fixed lengths"
-            for metric, values in (("ttft", [t for t, _ in times]), ("tpot", [t for _, t in times])):
-                number += 1
-                writer.writerow(
-                    (
-                        f"S{number:05d}",
-                        SOURCE,
-                        f"silicon_{server.backend}",
-                        server.hardware,
-                        server.tp,
-                        _ENGINES[server.backend],
-                        server.model,
-                        server.precision,
-                        server.length,
-                        server.output,
-                        server.open,
-                        server.tp,
-                        metric,
-                        round(median(values), 3),
-                        "ms",
-                        f"closed loop; {lengths}; median of {len(times)}",
-                        server.hardware,
-                    )
+            writer.writerow(
+                (
+                    f"S{number:05d}",
+                    SOURCE,
+                    f"silicon_{server.backend}",
+                    server.hardware,
+                    server.tp,
+                    _ENGINES[server.backend],
+                    server.model,
+                    server.precision,
+                    server.length,
+                    server.output,
+                    server.open,
+                    server.tp,
+                    metric,
+                    round(median(values), 3),
+                    "ms",
+                    f"closed loop; {lengths}; median of {len(values)}",
+                    server.hardware,
                 )
+            )
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import calibration, share_of_kernels, subject_of
+from planners.performance.calibration import calibration, share_of_kernels
 from planners.performance.forecast import spread_of
+from planners.performance.observe import subject
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import Condition, Metric, Regime
 from planners.performance.service import continuous
@@ -56,7 +57,7 @@ def measured(model: ModelFacts, *layouts: Layout) -> Measured | None:
     tables = kernels.pick(np.flatnonzero(known))
     plain, fitted = bench_of(model, *layouts), calibration(silicon=True)
     machine = Machine(*(getattr(plain.machine, field.name)[rows, 0] for field in fields(Machine)))
-    subjects = [subject_of(model, case.engine, case.accelerator, case.weight_format) for case in kept]
+    subjects = [subject(case) for case in kept]
     bench = Bench(plain.work, machine, fitted.parameters(subjects), fitted.sharpness, tables)
     length, output = (np.array([getattr(case, name) for case in kept]) for name in ("length", "output"))
     found = []

@@ -158,20 +158,21 @@ def _shape(row: dict[str, str], engine: str, count: int, share: float, regime: R
     A suite's vendors run as many replicas as memory allows; elsewhere the accelerators beyond `tp` are a pipeline.
     """
     text = row["tp"].strip()
+    stated = int(text) if text.isdigit() else 0
     base = engine.partition("/")[0]
     if base == "neuron":
         return count, 1, 1
-    if base in _LAYER_SPLIT and not (base == "llama.cpp" and text.isdigit() and int(text) > 1):
+    if base in _LAYER_SPLIT and not (base == "llama.cpp" and stated > 1):
         return 1, count, 1
     if "/mlperf" in engine:
-        need = int(text) if text.isdigit() else 1
-        while not text.isdigit() and share > _WEIGHT_SHARE[regime] * need:
+        need = stated or 1
+        while not stated and share > _WEIGHT_SHARE[regime] * need:
             need *= 2
         need = min(need, count)
         return need, 1, max(count // need, 1)
-    if not text.isdigit() or int(text) == 0:
+    if not stated:
         return count, 1, 1
-    tp = min(int(text), count)
+    tp = min(stated, count)
     return tp, max(count // tp, 1), 1
 
 

@@ -80,15 +80,13 @@ def continuous(bench: Bench, batch: Floats, length: Floats, output: Floats) -> S
 
 def queued(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
     """All `batch` requests at once: as many in flight as there are and as memory and the engine's limits let in."""
-    fits = np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
-    return _in_flight(bench, np.maximum(np.minimum(fits, batch), 1.0), length, output, beams)
+    fits = np.minimum(_saturated(bench, length, output, beams), batch)
+    return _in_flight(bench, np.maximum(fits, 1.0), length, output, beams)
 
 
 def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits: Limits) -> Steady:
     """Poisson arrivals at the highest rate whose 99th percentiles of TTFT and TPOT stay within limits."""
-    most = np.maximum(
-        np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill, 1.0
-    )
+    most = np.maximum(_saturated(bench, length, output, beams), 1.0)
     low, high = np.ones_like(most), most
     for _ in range(_BISECTIONS):
         middle = np.sqrt(low * high)
@@ -100,6 +98,11 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits
     state = _in_flight(bench, np.maximum(low * bench.fitted.load, 1.0), length, output, beams)
     reached = _REACHED * limits.tpot / bench.fitted.tpot_tail
     return replace(state, tpot=state.tpot ** (1 - _NEAR) * reached**_NEAR)
+
+
+def _saturated(bench: Bench, length: Floats, output: Floats, beams: Floats) -> Floats:
+    """Requests in flight where more wait: what memory and the engine's limits let in, and what of it is filled."""
+    return np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
 
 
 def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
