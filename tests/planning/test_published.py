@@ -45,7 +45,9 @@ def test_a_suite_splits_what_it_serves_further_than_what_it_queues() -> None:
     queued = case(**large, metric="output_throughput_total_offline", batch_or_concurrency="Offline")
     served = case(**large, metric="output_throughput_total_server", batch_or_concurrency="Server")
     stated = case(**large | {"tp": "8"}, metric="output_throughput_total_server", batch_or_concurrency="Server")
+    nothing = case(**large | {"tp": "0"}, metric="output_throughput_total_server", batch_or_concurrency="Server")
     assert [(one.tp, one.replicas) for one in (queued, served, stated)] == [(2, 4), (4, 2), (8, 1)]
+    assert (nothing.tp, nothing.replicas) == (served.tp, served.replicas)
 
 
 @pytest.mark.parametrize(
