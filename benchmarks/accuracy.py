@@ -2,9 +2,9 @@
 
     python -m benchmarks.accuracy [--write docs/accuracy.md]
 
-Pairs (a publication's model on an accelerator), models, accelerators and whole publications are held out in turn. The
-coverage is that of the shipped 90 % intervals, widened for what the fit had not seen; their few widths come from these
-same held-out rows.
+Conditions, pairs (a publication's model on an accelerator), models, accelerators and whole publications are held out
+in turn, from the fit and from the neighbours it is corrected by. The coverage is that of the shipped 90 % intervals,
+widened for what the fit had not seen; their few widths come from these same held-out rows.
 """
 
 import argparse
@@ -18,12 +18,9 @@ from numpy.typing import NDArray
 from benchmarks.fit import FILES
 from benchmarks.fit_quality import HELD_OUT, covered, load_cases, verdicts
 from benchmarks.fit_quality import held_out as quality_held_out
-from benchmarks.holdout import Miss, blended, every_way
-from benchmarks.rows import Row, load
-from planners.performance.calibration import calibration, shares
-from planners.performance.forecast import with_kernels
-from planners.performance.kernels import Kernels
-from planners.performance.observe import Observations
+from benchmarks.holdout import SAME, Joint, Miss, every_way, misses
+from benchmarks.rows import load
+from planners.performance.calibration import Calibration, calibration, shares
 from planners.performance.silicon import available, kernels_of
 from planners.quality import quality_model
 
@@ -58,40 +55,33 @@ def main() -> None:
 def speed_tables() -> list[str]:
     """Tables of the physics alone and, where it is installed, with the kernel database."""
     rows = load(*FILES)
-    physics = _in_sample(rows, None) | every_way(rows)
-    lines = ["## Physics alone", "", *_by_class(physics, None), "", "### By publication, pairs held out", ""]
-    lines += _by_publication(physics["pair"])
+    ways = every_way(rows)
+    plain = {way: misses(rows, found) for way, found in ways.items()}
+    lines = ["## Physics and neighbours", "", *_by_class(plain, silicon=False)]
+    for way in (SAME, "pair"):
+        lines += ["", f"### By publication, {way} held out", "", *_by_publication(way, plain[way])]
     if available():
         kernels = kernels_of([row.case for row in rows])
         known = np.flatnonzero(~np.isnan(kernels.prompt))
+        kept = [rows[i] for i in known]
         lines += ["", "## With measured kernels (`silicon`), rows that the database knows", ""]
-        kept, seen = [rows[i] for i in known], kernels.pick(known)
-        held = {way: blended(found, physics[way], shares()) for way, found in every_way(kept, seen).items()}
-        lines += _by_class(_in_sample(kept, seen) | held, seen)
+        both = every_way(kept, kernels.pick(known))
+        held = {way: Joint(rows, known, found, ways[way]).folds(shares()) for way, found in both.items()}
+        lines += _by_class({way: misses(kept, found) for way, found in held.items()}, silicon=True)
     return lines
 
 
-def _in_sample(rows: list[Row], kernels: Kernels | None) -> dict[str, list[Miss]]:
-    """Rows with the logarithm of predicted over measured by what is shipped, which was fitted to them."""
-    cases = [row.case for row in rows]
-    expected = Observations.of(cases).expected(calibration())
-    if kernels is not None:
-        expected = with_kernels(cases, kernels, expected)
-    errors = np.log(expected / [row.value for row in rows]).tolist()
-    return {"nothing (in sample)": [Miss(row, error, []) for row, error in zip(rows, errors, strict=True)]}
-
-
-def _by_class(ways: dict[str, list[Miss]], kernels: Kernels | None) -> list[str]:
+def _by_class(ways: dict[str, list[Miss]], *, silicon: bool) -> list[str]:
     lines = [HEAD]
-    for way, misses in ways.items():
-        grouped = _grouped((miss.row.kind, miss) for miss in misses)
-        lines += [_line(way, f"{kind} ({GOALS[kind]})", found, kernels) for kind, found in grouped.items()]
+    for way, missed in ways.items():
+        grouped = _grouped((miss.row.kind, miss) for miss in missed)
+        lines += [_line(way, f"{kind} ({GOALS[kind]})", found, silicon=silicon) for kind, found in grouped.items()]
     return lines
 
 
-def _by_publication(misses: list[Miss]) -> list[str]:
-    grouped = _grouped((f"{miss.row.source}: {miss.row.kind}", miss) for miss in misses)
-    return [HEAD, *(_line("pair", name, found, None) for name, found in grouped.items())]
+def _by_publication(way: str, missed: list[Miss]) -> list[str]:
+    grouped = _grouped((f"{miss.row.source}: {miss.row.kind}", miss) for miss in missed)
+    return [HEAD, *(_line(way, name, found, silicon=False) for name, found in grouped.items())]
 
 
 def _grouped(pairs: Iterable[tuple[str, Miss]]) -> dict[str, list[Miss]]:
@@ -101,16 +91,19 @@ def _grouped(pairs: Iterable[tuple[str, Miss]]) -> dict[str, list[Miss]]:
     return dict(sorted(found.items()))
 
 
-def _line(way: str, name: str, misses: list[Miss], kernels: Kernels | None) -> str:
-    errors = np.array([miss.error for miss in misses])
+def _line(way: str, name: str, missed: list[Miss], *, silicon: bool) -> str:
+    errors = np.array([miss.error for miss in missed])
     sizes = np.abs(np.expm1(errors))
-    known = calibration(silicon=kernels is not None)
-    engines = [miss.row.case.engine.partition("/")[0] for miss in misses]
-    named = zip(misses, engines, strict=True)
-    limits = Z * np.array([known.deviation(miss.row.kind, engine, miss.new) for miss, engine in named])
+    limits = Z * np.array([_deviation(miss, calibration(silicon=silicon)) for miss in missed])
     held = np.mean(np.abs(errors) <= limits)
     figures = f"{np.median(sizes):.1%} | {sizes.mean():.1%} | {np.quantile(sizes, 0.9):.1%} | {np.median(errors):+.3f}"
-    return f"| {way} | {name} | {len(misses)} | {figures} | {held:.0%} | {np.exp(np.median(limits)):.2f} |"
+    return f"| {way} | {name} | {len(missed)} | {figures} | {held:.0%} | {np.exp(np.median(limits)):.2f} |"
+
+
+def _deviation(miss: Miss, known: Calibration) -> float:
+    """The deviation behind the shipped interval, for what the row's fit had not seen and the company it had."""
+    kind, engine = miss.row.kind, miss.row.case.engine.partition("/")[0]
+    return known.deviation(kind, engine, miss.new) * float(known.narrowed(kind, np.array(miss.company)))
 
 
 def quality_table() -> list[str]:

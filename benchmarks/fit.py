@@ -17,6 +17,7 @@ from benchmarks.priors import BASE, EXPECTED, Slot, slots
 from benchmarks.rows import Row, load
 from planners.performance.calibration import PARAMETERS, Calibration, Parameters, Widths
 from planners.performance.kernels import Kernels
+from planners.performance.nearby import Places
 from planners.performance.observe import Observations
 from planners.performance.silicon import available, kernels_of
 
@@ -121,49 +122,70 @@ def _calibration(unknowns: list[Slot], x: Floats, seen: frozenset[str]) -> Calib
             effects[slot.parameter][slot.key] = round(float(value), 4)
     for (parameter, key), value in EXPECTED.items():
         effects[parameter].setdefault(key, value)
-    return Calibration(base, dict(effects), seen, Widths({}, {}), SHARPNESS)
+    return Calibration(base, dict(effects), seen, Widths({}, {}, {}), SHARPNESS)
 
 
 def main() -> None:
-    """Fit the physics, and where the kernel database is installed what comes on top of it; write the calibration.
+    """Fit the physics and what comes on top of measured kernels; write the calibration and what neighbours weigh."""
+    from benchmarks.holdout import Joint, every_way, misses  # noqa: PLC0415 - holding out fits in turn
+    from benchmarks.neighbours import lags, weigh, write  # noqa: PLC0415 - the same
 
-    Without the database the part for it stays as it was.
-    """
-    from benchmarks.holdout import blended, every_way, shares  # noqa: PLC0415 - holding out fits in turn
-
+    if not available():
+        raise SystemExit("the fit needs the kernel database: pip install '.[silicon]'")
     rows = load(*FILES)
-    plain = every_way(rows)
-    old = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
-    record = {"sharpness": SHARPNESS, "physics": part(rows, None, plain), "silicon": old.get("silicon", {})}
-    if available():
-        kernels = kernels_of([row.case for row in rows])
-        known = np.flatnonzero(~np.isnan(kernels.prompt))
-        kept, seen = [rows[i] for i in known], kernels.pick(known)
-        misses = every_way(kept, seen)
-        share = shares(misses["pair"], plain["pair"])
-        misses = {way: blended(found, plain[way], share) for way, found in misses.items()}
-        record["silicon"] = part(kept, seen, misses) | {"share": share}
+    cases = [row.case for row in rows]
+    kernels = kernels_of(cases)
+    known = np.flatnonzero(~np.isnan(kernels.prompt))
+    kept, tables = [rows[i] for i in known], kernels.pick(known)
+
+    ways = every_way(rows)
+    joints = {way: Joint(rows, known, found, ways[way]) for way, found in every_way(kept, tables).items()}
+    shares = joints["pair"].shares()
+
+    physics, silicon = fit(rows), fit(kept, tables)
+    plain = left_of(rows, None, physics)
+    part = np.array([shares[row.kind] for row in kept])
+    joined = part * left_of(kept, tables, silicon) + (1 - part) * plain[known]
+
+    record = {
+        "sharpness": SHARPNESS,
+        "physics": written(rows, physics, plain, {way: misses(rows, found) for way, found in ways.items()}),
+        "silicon": written(
+            kept, silicon, joined, {way: misses(kept, joint.folds(shares)) for way, joint in joints.items()}
+        )
+        | {"share": shares},
+    }
     OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    places = Places.of(cases)
+    beside = np.full(len(rows), np.nan)
+    beside[known] = weigh(places.pick(known), lags(kept, joined)).weights
+    write(rows, weigh(places, lags(rows, plain)).weights, beside)
 
 
-def part(rows: list[Row], kernels: Kernels | None, misses: "dict[str, list[Miss]]") -> dict[str, object]:
-    """One calibration as it is written: values, the spread of held-out rows, what is left over by group."""
-    from benchmarks.widths import widths  # noqa: PLC0415 - holding out fits in turn
-
-    known = fit(rows, kernels)
+def left_of(rows: list[Row], kernels: Kernels | None, known: Calibration) -> Floats:
+    """Logarithms of predicted over measured, before neighbours are heard."""
     expected = Observations.of([row.case for row in rows], kernels).expected(known)
-    errors = np.log(expected / [row.value for row in rows])
+    left: Floats = np.log(expected / [row.value for row in rows])
+    return left
+
+
+def written(rows: list[Row], known: Calibration, left: Floats, ways: "dict[str, list[Miss]]") -> dict[str, object]:
+    """One calibration as it is written: values, the spread of held-out rows, what is left over by group."""
+    from benchmarks.holdout import SAME  # noqa: PLC0415 - holding out fits in turn
+    from benchmarks.widths import widths  # noqa: PLC0415 - the same
+
     residuals = {}
     for name in sorted({(row.kind, row.source) for row in rows}):
-        left = errors[[i for i, row in enumerate(rows) if (row.kind, row.source) == name]]
-        residuals[" ".join(name)] = summary(left)
+        own = left[[i for i, row in enumerate(rows) if (row.kind, row.source) == name]]
+        residuals[" ".join(name)] = summary(own)
         print(f"{' '.join(name):48s} {residuals[' '.join(name)]}", flush=True)
-    found = widths([miss for way in misses.values() for miss in way])
+    found = widths([miss for way, all_ in ways.items() if way != SAME for miss in all_], ways[SAME])
     return {
         "base": {name: round(value, 5) for name, value in known.base.items()},
         "seen": sorted(known.seen),
         "spread": found.spread,
         "wider": found.wider,
+        "closer": found.closer,
         "residuals": residuals,
         "effects": known.effects,
     }

@@ -1,22 +1,38 @@
-"""Rows in, errors of fits that never saw them out: sources, models, accelerators or pairs are held out in turn."""
+"""Rows in, errors of fits that never saw them out: sources, models, accelerators, pairs or conditions in turn."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.fit import fit
+from benchmarks.neighbours import lags, weigh
 from benchmarks.rows import Row
-from planners.performance.calibration import share
+from planners.performance.calibration import Calibration, share
 from planners.performance.kernels import Kernels
+from planners.performance.nearby import Places, sign_of
 from planners.performance.observe import Observations, subject
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 FOLDS = 8
-KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
+SAME = "conditions"
+"""The way that leaves rows of the same model and accelerator in the fit: all but those of the very same conditions."""
+
+
+def _conditions(row: Row) -> tuple[object, ...]:
+    """All that a run is under, whoever measured what of it."""
+    case = row.case
+    server = (case.model.name, case.accelerator.key, case.engine, case.weight_format, case.kv_format, case.threads)
+    load = (case.length, case.output, case.beams, case.batch, case.regime.value, case.limit_ttft, case.limit_tpot)
+    return (*server, case.tp, case.pp, case.replicas, *load)
+
+
+KEYS: dict[str, Callable[[Row], tuple[object, ...]]] = {
+    SAME: _conditions,
     "pair": lambda row: (row.publisher, row.case.model.name, row.case.accelerator.key),
     "model": lambda row: (row.case.model.name,),
     "accelerator": lambda row: (row.case.accelerator.key,),
@@ -25,55 +41,88 @@ KEYS: dict[str, Callable[[Row], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
+class Fold:
+    """What a fit made of all rows that did not see those `held`: logarithms of predicted over measured."""
+
+    held: Ints
+    errors: Floats
+    known: Calibration
+
+
+@dataclass(frozen=True)
 class Miss:
-    """A row, the logarithm of predicted over measured, and what the fit had never seen of it."""
+    """A row that was held out, its error, what the fit had never seen of it, and how near others were."""
 
     row: Row
     error: float
     new: list[str]
+    company: float
 
 
-def every_way(rows: list[Row], kernels: Kernels | None = None) -> dict[str, list[Miss]]:
-    """Each row's misses by what was held out."""
-    return {by: list(held_out(rows, by, kernels)) for by in KEYS}
+def every_way(rows: list[Row], kernels: Kernels | None = None) -> dict[str, list[Fold]]:
+    """The folds of each way to hold rows out."""
+    return {by: folds(rows, by, kernels) for by in KEYS}
 
 
-def blended(kernels: list[Miss], physics: list[Miss], shares: dict[str, float]) -> list[Miss]:
-    """Misses of predictions that join measured kernels' and the physics'."""
-    plain = {miss.row.id: miss for miss in physics}
-    found = []
-    for miss in kernels:
-        other = plain[miss.row.id]
-        part = share(miss.row.kind, other.new, shares)
-        found.append(replace(miss, error=part * miss.error + (1 - part) * other.error))
-    return found
+def folds(rows: list[Row], by: str, kernels: Kernels | None = None) -> list[Fold]:
+    """One fold for each eighth of the groups.
 
-
-def shares(kernels: list[Miss], physics: list[Miss]) -> dict[str, float]:
-    """By class, the share of measured kernels that leaves the smallest mean absolute miss; in twentieths."""
-    found = {}
-    for kind in sorted({miss.row.kind for miss in kernels}):
-        own = [miss for miss in kernels if miss.row.kind == kind]
-        tried = (np.arange(21) / 20).tolist()
-        sizes = [np.mean([abs(miss.error) for miss in blended(own, physics, {kind: part})]) for part in tried]
-        found[kind] = tried[int(np.argmin(sizes))]
-    return found
-
-
-def held_out(rows: list[Row], by: str, kernels: Kernels | None = None) -> Iterator[Miss]:
-    """Each row with how far a fit missed it that saw nothing of its group.
-
-    Groups are dealt into folds by a checksum of their names, so that new rows do not deal the others anew.
+    Groups are dealt by a checksum of their names, so that new rows do not deal the others anew.
     """
-    key = KEYS[by]
-    places = np.array([crc32(" ".join(key(row)).encode()) % FOLDS for row in rows])
+    places = np.array([crc32(" ".join(map(str, KEYS[by](row))).encode()) % FOLDS for row in rows])
+    observed = Observations.of([row.case for row in rows], kernels)
+    measured = np.array([row.value for row in rows])
+    found = []
     for fold in range(FOLDS):
-        held, seen = np.flatnonzero(places == fold), np.flatnonzero(places != fold)
-        if not held.size or not seen.size:
-            continue
+        seen = np.flatnonzero(places != fold)
         known = fit([rows[i] for i in seen], kernels.pick(seen) if kernels else None)
-        cases = [rows[i].case for i in held]
-        expected = Observations.of(cases, kernels.pick(held) if kernels else None).expected(known)
-        for i, value in zip(held, expected, strict=True):
-            row = rows[i]
-            yield Miss(row, float(np.log(value / row.value)), known.new(subject(row.case)))
+        found.append(Fold(np.flatnonzero(places == fold), np.log(observed.expected(known) / measured), known))
+    return found
+
+
+def misses(rows: list[Row], folds: list[Fold]) -> list[Miss]:
+    """Each row by the fold that held it out, after what the neighbours that the fold saw say of it."""
+    places = Places.of([row.case for row in rows])
+    signs = np.array([sign_of(row.case) for row in rows])
+    found = []
+    for fold in folds:
+        seen = np.setdiff1d(np.arange(len(rows)), fold.held)
+        near = weigh(places.pick(seen), lags([rows[i] for i in seen], fold.errors[seen]))
+        heard = near.hear(places.pick(fold.held))
+        errors = fold.errors[fold.held] + signs[fold.held] * heard.lag
+        for i, error, company in zip(fold.held, errors.tolist(), heard.company.tolist(), strict=True):
+            found.append(Miss(rows[i], error, fold.known.new(subject(rows[i].case)), company))
+    return found
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Rows whose kernels are known, by their numbers among all, and the folds of both."""
+
+    rows: list[Row]
+    known: Ints
+    kernels: list[Fold]
+    physics: list[Fold]
+
+    def folds(self, shares: dict[str, float]) -> list[Fold]:
+        """Folds of the rows with known kernels, of predictions that join these and the physics'."""
+        found = []
+        for mine, other in zip(self.kernels, self.physics, strict=True):
+            new = [other.known.new(subject(self.rows[i].case)) for i in self.known]
+            part = np.array([share(self.rows[i].kind, one, shares) for i, one in zip(self.known, new, strict=True)])
+            errors = part * mine.errors + (1 - part) * other.errors[self.known]
+            found.append(Fold(mine.held, errors, mine.known))
+        return found
+
+    def shares(self) -> dict[str, float]:
+        """By class, the share of measured kernels that leaves the smallest mean absolute miss; in twentieths."""
+        kinds = np.array([self.rows[i].kind for i in self.known])
+        tried = (np.arange(21) / 20).tolist()
+        found = {}
+        for kind in sorted(set(kinds.tolist())):
+            sizes = []
+            for part in tried:
+                left = [fold.errors[fold.held][kinds[fold.held] == kind] for fold in self.folds({kind: part})]
+                sizes.append(np.abs(np.concatenate(left)).mean())
+            found[kind] = tried[int(np.argmin(sizes))]
+        return found

@@ -6,28 +6,45 @@ from collections.abc import Iterable
 import numpy as np
 
 from benchmarks.holdout import Miss
-from planners.performance.calibration import Widths
+from planners.performance.calibration import Widths, narrowed
 
 COVERED, Z = 0.9, 1.645
 LEANS = 30.0
 """Rows of an engine that weigh as much as all of its class in the spread."""
 KINDS = ("model", "engine", "family", "accelerator", "format")
+SHARES = 50
+"""Steps of what intervals may keep of their widths."""
 FEW = 20
 """Rows of a class below which what is new widens it as it does all classes together."""
 
 
-def widths(misses: list[Miss]) -> Widths:
-    """The spread where nothing is new, and factors on it for each thing that is, from rows where it alone is."""
-    spread = _spread([miss for miss in misses if not miss.new])
-    plain = Widths(spread, {})
+def widths(apart: list[Miss], beside: list[Miss]) -> Widths:
+    """The spread where nothing is new, and factors on it for each thing that is, from rows where it alone is.
+
+    These come from the misses of rows `apart` from all of their pair; how much nearer predictions come with rows of
+    the pair around from those `beside` them.
+    """
+    spread = _spread([miss for miss in apart if not miss.new])
+    plain = Widths(spread, {}, {})
     wider: dict[str, dict[str, float]] = defaultdict(dict)
     for name in KINDS:
-        only = [(miss, _ratio(miss, plain)) for miss in misses if miss.new == [name]]
+        only = [(miss, _ratio(miss, plain)) for miss in apart if miss.new == [name]]
         everywhere = _factor([ratio for _, ratio in only])
-        for kind in sorted({miss.row.kind for miss in misses}):
+        for kind in sorted({miss.row.kind for miss in apart}):
             own = [ratio for miss, ratio in only if miss.row.kind == kind]
             wider[kind][name] = _factor(own) if len(own) >= FEW else everywhere
-    return Widths(spread, dict(wider))
+    closer = {kind: _closer([miss for miss in beside if miss.row.kind == kind], plain) for kind in sorted(wider)}
+    return Widths(spread, dict(wider), closer)
+
+
+def _closer(misses: list[Miss], plain: Widths) -> float:
+    """The least share of its width that an interval keeps in the closest company, so that enough rows lie within."""
+    own = [miss for miss in misses if not miss.new]
+    ratios, company = np.array([_ratio(miss, plain) for miss in own]), np.array([miss.company for miss in own])
+    for share in (np.arange(SHARES) / SHARES).tolist():
+        if np.mean(ratios <= narrowed(share, company)) >= COVERED:
+            return float(share)
+    return 1.0
 
 
 def _spread(misses: list[Miss]) -> dict[str, float]:

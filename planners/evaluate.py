@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from planners.guessing import speculated
 from planners.layouts import lengths_of, middle_of, rows_of
 from planners.memory import Footprint, footprint
+from planners.performance.around import around
 from planners.performance.calibration import joined
 from planners.performance.measured import measured
 from planners.performance.sources import speeds
@@ -32,7 +33,7 @@ _NEVER_S = 1e9
 
 @dataclass(frozen=True)
 class Served:
-    """Speeds of one replica by cell and batch, whatever arrives; standard deviations of logarithms by cell (C,)."""
+    """Speeds of one replica by cell and batch, whatever arrives; deviations (C, B), first tokens' (C, 1)."""
 
     replica: Replica
     sustained: Floats
@@ -54,7 +55,7 @@ def serve(model: ModelFacts, space: Space, traffic: Traffic, *, silicon: bool) -
     prompt, busy, alone = (np.full((cells, 1), _NEVER_S) for _ in range(3))
     tpot, step = np.full((cells, columns), _NEVER_S), np.full((cells, columns), _NEVER_S)
     rate = np.full((cells, columns), 1e-9)
-    first_sd, step_sd, rate_sd = (np.full(cells, 0.3) for _ in range(3))
+    first_sd, step_sd, rate_sd = (np.full((cells, width), 0.3) for width in (1, columns, columns))
     evidence = [np.full(cells, Evidence.ASSUMED, dtype=np.object_) for _ in range(2)]
     fitting = np.bincount(space.group, memory.fits[:, 0], len(space.groups)) > 0
     here = np.flatnonzero(fitting[space.group])
@@ -115,32 +116,35 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints, *
     step = found.bench.step(space.batches.astype(np.float64), middle_of(traffic))
     sizes = [layout.tp.shape[0] for layout in rows.layouts]
     first_sd, step_sd, rate_sd = (
-        np.repeat(column, sizes) for column in (found.ttft_log_sd, found.tpot_log_sd, found.output_log_sd)
+        np.repeat(column, sizes)[:, None] for column in (found.ttft_log_sd, found.tpot_log_sd, found.output_log_sd)
     )
     steps, rates = np.zeros((2, sum(sizes)), dtype=np.bool_)
+    near = around(model, *rows.layouts)
     better = measured(model, *rows.layouts) if silicon else None
     if better is not None:
         tpot[better.rows] = joined(tpot[better.rows], better.tpot_s, better.step_share)
-        step[better.rows], step_sd[better.rows] = (
-            joined(step[better.rows], better.step_s, better.step_share),
-            better.tpot_sd,
-        )
+        step[better.rows] = joined(step[better.rows], better.step_s, better.step_share)
         kept = better.rows[better.rates]
         rate[kept] = joined(rate[kept], better.tokens_s[better.rates], better.rate_share[better.rates])
-        rate_sd[kept] = better.rate_sd[better.rates]
+        step_sd[better.rows, 0], rate_sd[kept, 0] = better.tpot_sd, better.rate_sd[better.rates]
         steps[better.rows], rates[kept] = True, True
+        beside = around(model, *rows.layouts, silicon=True)
+        near = replace(near, step=near.step.where(steps, beside.step), rate=near.rate.where(rates, beside.rate))
     arrays = (
-        tpot,
-        step,
-        rate,
-        found.ttft_ms / 1e3,
-        found.bench.prefill(together, length) / together,
-        found.bench.prefill(np.ones(1), length),
+        tpot * near.step.slower,
+        step * near.step.slower,
+        rate / near.rate.slower,
+        found.ttft_ms / 1e3 * near.first.slower,
+        found.bench.prefill(together, length) / together * near.prompt.slower,
+        found.bench.prefill(np.ones(1), length) * near.prompt.slower,
     )
     back = rows.back
     return _Found(
         tuple(array[back] for array in arrays),
-        (first_sd[back], step_sd[back], rate_sd[back]),
+        tuple(
+            (sd * said.narrower)[back]
+            for sd, said in ((first_sd, near.first), (step_sd, near.step), (rate_sd, near.rate))
+        ),
         (steps[back], rates[back]),
     )
 

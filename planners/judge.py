@@ -198,7 +198,7 @@ def _corrected(
     changed: dict[str, Floats] = {}
     spread: dict[str, Floats] = {}
     for field, metric in SPEED_METRICS.items():
-        sd = base[field.split("_")[0]][:, None]
+        sd = base[field.split("_")[0]]
         if corrections.measurements:
             shifts = [
                 corrections.shift(group.engine, group.accelerator.key, group.weight_format, metric)

@@ -9,6 +9,7 @@ from planners.explain import binding_of, ruled_out_of, sensitivity_of, verdict_o
 from planners.finalists import with_simulation
 from planners.launch import launch_of
 from planners.left_out import left_out
+from planners.performance.around import published
 from planners.relax import relaxations_of
 from planners.search import Facts, search
 from planners.space import WIDE_POOLS
@@ -126,18 +127,29 @@ def _kernels(facts: Facts, searched: Searched) -> Assumption:
     return Assumption(name=name, value=value, why="times per token and rates of some layouts" if known else "not these")
 
 
+def _published(searched: Searched) -> Assumption:
+    """Which engines were measured with this very model on this hardware, so that predictions follow them."""
+    model = searched.model.name
+    found = published(model, {group.accelerator.key for group in searched.space.groups})
+    value = ", ".join(f"{engine} {count}" for engine, count in found.most_common()) or "none"
+    why = "predictions near them follow them" if found else "those of other models and other hardware are the nearest"
+    return Assumption(name="published figures of this model on this hardware", value=value, why=why)
+
+
 def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
     """What every plan of this kind takes as given."""
     found = [
         Assumption(name="lengths", value="every request has the same", why="the request gives no distribution"),
-        Assumption(name="intervals", value="90 %", why="spreads of the fitted model on measurements it was not shown"),
+        Assumption(
+            name="intervals", value="90 %", why="spreads of predictions on measurements that they were not shown"
+        ),
     ]
     if facts.on_host:
         found.append(Assumption(name="cost", value="none", why="this host is already paid for: no budget binds"))
         if facts.host and facts.host.load_average > facts.host.cores / 2:
             value = f"{facts.host.load_average:.1f} runnable processes"
             found.append(Assumption(name="load", value=value, why="the host is busy: speeds may be upper bounds"))
-    found.append(_kernels(facts, searched))
+    found += [_kernels(facts, searched), _published(searched)]
     names = [pool.accelerator.key for pool in facts.pools]
     if 1 < len(names) <= 3 and all(name.split("-")[0] == names[0].split("-")[0] for name in names):  # noqa: PLR2004
         found.append(Assumption(name="hardware", value=" or ".join(names), why="the name fits each; the best is taken"))

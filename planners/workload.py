@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planners.figures import counted
+from planners.performance.around import around
 from planners.performance.sources import Layout, speeds
 from schemas.command import OptimizeInference
 from schemas.correction import OperatingPoint
@@ -189,5 +190,6 @@ def _one_request_ms(model: ModelFacts, accelerator: Accelerator, count: int, bat
         batched_tokens=one * 8192,
         threads=one,
     )
-    found = speeds(model, layout)
-    return float(found.ttft_ms[0] + (output - 1) * found.tpot_ms[0])
+    found, near = speeds(model, layout), around(model, layout)
+    first, later = found.ttft_ms[0] * near.first.slower[0, 0], found.tpot_ms[0] * near.step.slower[0, 0]
+    return float(first + (output - 1) * later)

@@ -178,6 +178,14 @@ class Widths:
     """By class of speed, and by class and engine, where all that a row names was fitted."""
     wider: dict[str, dict[str, float]]
     """By class: by how much a model, engine, accelerator, family or format that no fitted row had widens it."""
+    closer: dict[str, float]
+    """By class: what is left of it in the closest company of rows of the same model and accelerator."""
+
+
+def narrowed(closer: Floats | float, company: Floats) -> Floats:
+    """The share of a deviation that `company` (0 to 1) leaves: a variance that falls with the square of it."""
+    found: Floats = np.sqrt(1 - (1 - closer**2) * company**2)
+    return found
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,10 @@ class Calibration:
         """Standard deviation of a logarithm for a class of speed; what is new widens it, independently of the rest."""
         own = self.widths.spread.get(kind if "engine" in new else f"{kind}|{engine}", self.widths.spread[kind])
         return own * math.sqrt(1 + sum(self.widths.wider[kind][name] ** 2 - 1 for name in new))
+
+    def narrowed(self, kind: str, company: Floats) -> Floats:
+        """The share of a class's deviation that is left with rows of the same model and accelerator around."""
+        return narrowed(self.widths.closer[kind], company)
 
     def parameters(self, subjects: list[Subject]) -> Parameters:
         """Parameters of `subjects`, arrays of shape (len(subjects),)."""
@@ -244,7 +256,7 @@ def calibration(*, silicon: bool = False) -> Calibration:
     """The shipped calibration: of physics alone, or of what comes on top of measured kernels."""
     raw = _shipped()
     part = raw["silicon"] if silicon else raw["physics"]
-    widths = Widths(part["spread"], part["wider"])
+    widths = Widths(part["spread"], part["wider"], part["closer"])
     return Calibration(part["base"], part["effects"], frozenset(part["seen"]), widths, raw["sharpness"])
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from planners.performance.calibration import calibration, joined, share_of_kernels
 from planners.performance.kernels import Kernels
+from planners.performance.nearby import Places, neighbours, sign_of
 from planners.performance.observe import Observations, subject
 from planners.performance.published import Condition, Metric, kind_of
 from planners.performance.silicon import available, kernels_of
@@ -37,7 +38,8 @@ def forecast(cases: list[Condition], sources: Sources | None = None) -> list[Est
         kernels = kernels_of(cases)
         known = ~np.isnan(kernels.prompt)
         values = with_kernels(cases, kernels, values)
-    return [_estimate(*row) for row in zip(cases, values.tolist(), known.tolist(), strict=True)]
+    values, company = with_neighbours(cases, values, known)
+    return [_estimate(*row) for row in zip(cases, values.tolist(), known.tolist(), company.tolist(), strict=True)]
 
 
 def with_kernels(cases: list[Condition], kernels: Kernels, physics: Floats) -> Floats:
@@ -47,9 +49,21 @@ def with_kernels(cases: list[Condition], kernels: Kernels, physics: Floats) -> F
     return np.where(np.isnan(kernels.prompt), physics, joined(physics, found, share))
 
 
-def _estimate(case: Condition, value: float, measured: bool) -> Estimate:  # noqa: FBT001 - a column of rows
+def with_neighbours(cases: list[Condition], expected: Floats, known: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """What is `expected` of `cases` after what was measured near them, and how near; `known` stand on kernels."""
+    places = Places.of(cases)
+    lag, company = np.zeros((2, len(cases)))
+    for silicon, rows in ((False, np.flatnonzero(~known)), (True, np.flatnonzero(known))):
+        heard = neighbours(silicon=silicon).hear(places.pick(rows))
+        lag[rows], company[rows] = heard.lag, heard.company
+    signs = np.array([sign_of(case) for case in cases])
+    return expected * np.exp(signs * lag), company
+
+
+def _estimate(case: Condition, value: float, measured: bool, company: float) -> Estimate:  # noqa: FBT001 - a column
     evidence = Evidence.SILICON if measured else Evidence.CALIBRATED
-    sd = spread_of(case, silicon=measured)
+    near = calibration(silicon=measured).narrowed(kind_of(case), np.array(company))
+    sd = spread_of(case, silicon=measured) * float(near)
     if case.model.family == "assumed":
         evidence, sd = Evidence.ASSUMED, math.hypot(sd, _ASSUMED_SD)
     return Estimate(
@@ -58,7 +72,7 @@ def _estimate(case: Condition, value: float, measured: bool) -> Estimate:  # noq
         high=value * math.exp(_Z * sd),
         unit="ms" if case.metric in {Metric.TTFT, Metric.TPOT} else "per second",
         evidence=evidence,
-        source="aiconfigurator-core" if measured else "planners/data/performance.json",
+        source=f"{'aiconfigurator-core' if measured else 'planners/data/performance.json'} and neighbours.csv",
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from planners.performance.around import around
 from planners.performance.sources import Layout, bench_of
 from schemas.model import ModelFacts
 
@@ -33,10 +34,16 @@ def step_functions(
     def padded(points: Floats) -> Floats:
         return np.concatenate([points, np.full(_POINTS - points.size, points[-1])])
 
-    passes = bench.prefill(np.ones(_POINTS), padded(tokens))[: tokens.size].tolist()
+    near = around(
+        model, Layout(**(vars(layout) | {name: array[:1] for name, array in arrays.items()} | {"batch": batches}))
+    )
+    passes = (near.prompt.slower[0] * bench.prefill(np.ones(_POINTS), padded(tokens))[: tokens.size]).tolist()
     far = float(layout.input_tokens + layout.output_tokens)
-    near_steps = bench.step(padded(batches), np.zeros(_POINTS))[: batches.size].tolist()
-    far_steps = bench.step(padded(batches), np.full(_POINTS, far))[: batches.size].tolist()
+    slower = near.step.slower[0]
+    near_steps, far_steps = (
+        (slower * bench.step(padded(batches), np.full(_POINTS, context))[: batches.size]).tolist()
+        for context in (0.0, far)
+    )
     token_points, batch_points = tokens.tolist(), batches.tolist()
 
     def prefill(count: float) -> float:

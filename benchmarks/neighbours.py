@@ -1,0 +1,61 @@
+"""Rows and what a fit left of them in; what each weighs in the lags of its neighbours out, and the file of them."""
+
+import csv
+from collections import defaultdict
+from dataclasses import astuple, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.rows import Row
+from planners.performance.nearby import FAMILY, Named, Neighbours, Places, Speed, likeness, named, sign_of
+
+Floats = NDArray[np.float64]
+
+OUT = Path(__file__).parents[1] / "planners" / "data" / "neighbours.csv"
+NOISE = 0.08
+"""Logarithmic standard deviation of a measurement around what its neighbours share."""
+TOLERATED = 0.1
+"""Deviation beyond which a row counts less and less: one submitter's slow server says little of the others'."""
+TURNS = 8
+FARTHEST = 1.0
+"""Lags beyond this are taken for it."""
+
+
+def lags(rows: list[Row], errors: Floats) -> Floats:
+    """Logarithms by which engines were slower than predicted; errors are those of predicted over measured."""
+    return -np.array([sign_of(row.case) for row in rows]) * errors
+
+
+def weigh(places: Places, lags: Floats) -> Neighbours:
+    """The Gaussian process that saw `lags` at `places`; outliers are weighed down in turns (Cauchy loss)."""
+    weights = np.zeros(lags.size)
+    families = np.array([FAMILY[Speed(speed)] for speed in places.speed])
+    for engine, family in set(zip(places.engine.tolist(), families.tolist(), strict=True)):
+        where = np.flatnonzero((places.engine == engine) & (families == family))
+        own = places.pick(where)
+        covariance, _ = likeness(own, own)
+        seen, trust = np.clip(lags[where], -FARTHEST, FARTHEST), np.ones(where.size)
+        for _ in range(TURNS):
+            weights[where] = np.linalg.solve(covariance + np.diag(NOISE**2 / trust), seen)
+            trust = 1 / (1 + ((seen - covariance @ weights[where]) / TOLERATED) ** 2)
+    return Neighbours(places, weights)
+
+
+def write(rows: list[Row], physics: Floats, silicon: Floats) -> None:
+    """Write what each place weighs beside the physics, and beside measured kernels (NaN where they are not known).
+
+    Rows of one place are joined: what they weigh adds up.
+    """
+    found: dict[Named, list[tuple[float, float]]] = defaultdict(list)
+    for row, *weights in zip(rows, physics.tolist(), silicon.tolist(), strict=True):
+        found[named(row.case)].append((weights[0], weights[1]))
+    with OUT.open("w", encoding="utf-8", newline="") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow([*(field.name for field in fields(Named)), "physics", "silicon"])
+        for place in sorted(found, key=astuple):
+            plain, kernels = np.array(found[place]).T
+            last = "" if np.isnan(kernels).all() else f"{np.nansum(kernels):.4g}"
+            sizes = (f"{value:g}" if isinstance(value, float) else value for value in astuple(place))
+            out.writerow([*sizes, f"{plain.sum():.4g}", last])

@@ -1,0 +1,111 @@
+"""Layouts in, what was measured near them out: by how much they are slower than expected, and the surer for it."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planners.performance.calibration import calibration, narrowed
+from planners.performance.nearby import Heard, Named, Places, Speed, neighbours
+from planners.performance.published import Regime, has_kernels
+from planners.performance.sources import Layout
+from planners.tables import table
+from schemas.model import ModelFacts
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+_ALONE = 1.0
+_PLANNED = (Speed.FIRST, Speed.PREFILL, Speed.STEP, Speed.RATE)
+
+
+@dataclass(frozen=True)
+class Said:
+    """Factors on times (rates are divided), and on the deviations of their logarithms; arrays of one shape."""
+
+    slower: Floats
+    narrower: Floats
+
+    @classmethod
+    def of(cls, heard: Heard, columns: slice, closer: Floats | float) -> Self:
+        """What some numbers of open requests heard, where the closest company leaves a deviation `closer` of it."""
+        return cls(np.exp(heard.lag[:, columns]), narrowed(closer, heard.company[:, columns]))
+
+    def where(self, rows: Bools, other: Self) -> Self:
+        """This, but `other` in some rows."""
+        pick = rows[:, None]
+        return replace(
+            self,
+            slower=np.where(pick, other.slower, self.slower),
+            narrower=np.where(pick, other.narrower, self.narrower),
+        )
+
+
+@dataclass(frozen=True)
+class Around:
+    """What is said of first tokens and prompts of one request alone (rows, 1), and by batch of the rest (rows, B)."""
+
+    first: Said
+    prompt: Said
+    step: Said
+    rate: Said
+
+
+def around(model: ModelFacts, *layouts: Layout, silicon: bool = False) -> Around:
+    """What rows near `layouts` measured, which follow each other and share the batches of the first.
+
+    With `silicon` it comes on top of predictions that join measured kernels with the physics.
+    """
+    opened = np.concatenate([[_ALONE], layouts[0].batch.ravel().astype(np.float64)])
+    heard = neighbours(silicon=silicon).hear_around(_places(model, layouts), opened, _PLANNED)
+    closer = calibration(silicon=silicon).widths.closer
+    rates = [_rate_class(layout) for layout in layouts for _ in range(layout.tp.size)]
+    alone, batches = slice(0, 1), slice(1, None)
+    rate = np.array([[closer.get(name, 1.0)] for name in rates])
+    first = closer.get("ttft-unloaded", 1.0)
+    return Around(
+        first=Said.of(heard[Speed.FIRST], alone, first),
+        prompt=Said.of(heard[Speed.PREFILL], alone, rate),
+        step=Said.of(heard[Speed.STEP], batches, closer["tpot"]),
+        rate=Said.of(heard[Speed.RATE], batches, rate),
+    )
+
+
+def published(model: str, accelerators: set[str]) -> Counter[str]:
+    """How many published figures of a model there are on any of `accelerators`, by engine."""
+    rows = table("neighbours")
+    return Counter(row["engine"] for row in rows if row["model"] == model and row["accelerator"] in accelerators)
+
+
+def _rate_class(layout: Layout) -> str:
+    kernels = has_kernels(layout.engine, layout.accelerator.key)
+    return "throughput-kernel" if kernels else "throughput-elsewhere"
+
+
+def _places(model: ModelFacts, layouts: tuple[Layout, ...]) -> Places:
+    """A closed loop on each row of `layouts`; how many requests are open is asked apart."""
+    each = Places.named(_named(model, layout) for layout in layouts)
+    places = each.pick(np.repeat(np.arange(len(layouts)), [layout.tp.size for layout in layouts]))
+    places.logs[:, 0] = np.log(np.concatenate([layout.tp.ravel() for layout in layouts]))
+    return places
+
+
+def _named(model: ModelFacts, layout: Layout) -> Named:
+    engine, _, variant = layout.engine.partition("/")
+    return Named(
+        engine=engine,
+        variant=variant,
+        model=model.name,
+        accelerator=layout.accelerator.key,
+        weight_format=layout.weight_format,
+        regime=Regime.LOOP.value,
+        limit=0.0,
+        percentile="p50",
+        speed=Speed.STEP.name,
+        tp=1.0,
+        input=float(layout.input_tokens),
+        output=float(layout.output_tokens),
+        open=_ALONE,
+    )
