@@ -35,8 +35,9 @@ GOALS = {
     "ttft-loaded": "18 % / 45 %",
 }
 HEAD = (
-    "| held out by | class | n | median | MAPE | P90 | bias | within 90 % interval | a factor of |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "| held out by | class | n | median | MAPE | P90 | bias | without neighbours "
+    "| within 90 % interval | a factor of |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -93,10 +94,11 @@ def _grouped(pairs: Iterable[tuple[str, Miss]]) -> dict[str, list[Miss]]:
 
 def _line(way: str, name: str, missed: list[Miss], *, silicon: bool) -> str:
     errors = np.array([miss.error for miss in missed])
-    sizes = np.abs(np.expm1(errors))
+    sizes, alone = (np.abs(np.expm1(column)) for column in (errors, np.array([miss.alone for miss in missed])))
     limits = Z * np.array([_deviation(miss, calibration(silicon=silicon)) for miss in missed])
     held = np.mean(np.abs(errors) <= limits)
     figures = f"{np.median(sizes):.1%} | {sizes.mean():.1%} | {np.quantile(sizes, 0.9):.1%} | {np.median(errors):+.3f}"
+    figures += f" | {np.median(alone):.1%}, {np.quantile(alone, 0.9):.1%}"
     return f"| {way} | {name} | {len(missed)} | {figures} | {held:.0%} | {np.exp(np.median(limits)):.2f} |"
 
 

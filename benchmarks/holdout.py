@@ -55,6 +55,8 @@ class Miss:
 
     row: Row
     error: float
+    alone: float
+    """The error before neighbours are heard."""
     new: list[str]
     company: float
 
@@ -90,8 +92,9 @@ def misses(rows: list[Row], folds: list[Fold]) -> list[Miss]:
         near = weigh(places.pick(seen), lags([rows[i] for i in seen], fold.errors[seen]))
         heard = near.hear(places.pick(fold.held))
         errors = fold.errors[fold.held] + signs[fold.held] * heard.lag
-        for i, error, company in zip(fold.held, errors.tolist(), heard.company.tolist(), strict=True):
-            found.append(Miss(rows[i], error, fold.known.new(subject(rows[i].case)), company))
+        columns = (errors, fold.errors[fold.held], heard.company)
+        for i, error, alone, company in zip(fold.held, *(column.tolist() for column in columns), strict=True):
+            found.append(Miss(rows[i], error, alone, fold.known.new(subject(rows[i].case)), company))
     return found
 
 

@@ -130,7 +130,7 @@ def test_a_held_out_row_is_not_its_own_neighbour(rows: list[Row]) -> None:
     two = [row for row in rows if row.case.engine == "vllm"][:1] + [row for row in rows if row.source == "neuron"][:1]
     errors = np.array([0.3, -0.2])
     fold = Fold(np.array([0]), errors, calibration())
-    assert [(miss.error, miss.company) for miss in misses(two, [fold])] == [(0.3, 0.0)]
+    assert [(miss.error, miss.alone, miss.company) for miss in misses(two, [fold])] == [(0.3, 0.3, 0.0)]
     assert lags(two, errors)[0] == (-0.3 if two[0].case.metric in {Metric.TTFT, Metric.TPOT} else 0.3)
 
 
