@@ -1,8 +1,10 @@
-"""Fit the efficiencies of the physics to published measurements; write `planners/data/performance.json`.
+"""Fit the physics to published measurements and weigh what it leaves, for `predict` and plans.
 
     python -m benchmarks.fit
 
-Least squares of the logarithms of predicted over measured, with a robust loss and the priors of `priors.py`.
+Into `planners/data`: `performance.json` and `neighbours.csv`. It needs the kernel database (the extra `silicon`) and
+takes a quarter of an hour on two cores. Least squares of the logarithms of predicted over measured, with a robust loss
+and the priors of `priors.py`.
 """
 
 import json

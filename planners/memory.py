@@ -15,8 +15,9 @@ from schemas.model import ModelFacts
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_USABLE = 0.92
-"""Share of an accelerator's memory that engines may claim (vLLM's default of 0.9, a little more where tuned)."""
+_USABLE = 0.9
+"""Share of an accelerator's memory that replicas are planned to fill: vLLM's default. Launches claim 0.92 (`launch.py`)
+of what the runtime addresses, a percent less than what the driver reports."""
 _RUNTIME_GB = {AcceleratorKind.GPU: 1.5, AcceleratorKind.UNIFIED: 1.0, AcceleratorKind.CPU: 0.25}
 """Contexts, kernels, captured graphs per accelerator: assumed from engines' logs at start."""
 _MIN_CONTEXT = 2048

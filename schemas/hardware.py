@@ -21,8 +21,9 @@ class AcceleratorKind(StrEnum):
 class Accelerator(Record):
     """One accelerator's published or probed facts.
 
-    Memory in decimal gigabytes, bandwidth in GB/s, rates in dense TFLOP/s (TOP/s for integers) by format name
-    (`fp32`, `bf16`, `int8`, `fp8`, `fp4`), links in GB/s per direction, power in watts.
+    Memory in decimal gigabytes as drivers report it (a part sold with 80 GB has nearly 80 GiB), bandwidth in GB/s,
+    rates in dense TFLOP/s (TOP/s for integers) by format name (`fp32`, `bf16`, `int8`, `fp8`, `fp4`), links in GB/s per
+    direction, power in watts.
     """
 
     key: str

@@ -183,8 +183,8 @@ class Widths:
 
 
 def narrowed(closer: Floats | float, company: Floats) -> Floats:
-    """The share of a deviation that `company` (0 to 1) leaves: a variance that falls with the square of it."""
-    found: Floats = np.sqrt(1 - (1 - closer**2) * company**2)
+    """The share of a deviation that `company` (0 to 1) leaves: its square falls in proportion, to `closer` squared."""
+    found: Floats = np.sqrt(1 - (1 - closer**2) * company)
     return found
 
 

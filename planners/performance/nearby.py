@@ -6,6 +6,7 @@ physics says. Two places are the more alike the nearer their prompts, answers, o
 other. Where nothing near was measured, nothing changes. `benchmarks/neighbours.py` weighs the published rows.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -50,6 +51,7 @@ _FAMILIES = ((Speed.FIRST, Speed.PREFILL), (Speed.LOADED,), (Speed.STEP, Speed.D
 FAMILY = {speed: number for number, family in enumerate(_FAMILIES) for speed in family}
 _ALIKE = np.array([[1.0 if a is b else _COUSINS * (FAMILY[a] == FAMILY[b]) for b in Speed] for a in Speed])
 _SPEEDS = {Metric.PREFILL: Speed.PREFILL, Metric.TPOT: Speed.STEP, Metric.DECODE: Speed.DECODE}
+_TOGETHER = 1000
 _SETTLED = frozenset({Regime.STATIC, Regime.LOOP})
 
 
@@ -257,11 +259,12 @@ def _crowd(near: Floats) -> Floats:
 
 
 def _alike_rows(at: Places) -> list[Ints]:
-    """Rows by engine, model and accelerator."""
+    """Rows by engine, model and accelerator, `_TOGETHER` at the most."""
     names = np.stack([at.engine, at.model, at.accelerator], axis=1)
     _, group = np.unique(names, axis=0, return_inverse=True)
     order = np.argsort(group, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if order.size else []
+    groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if order.size else []
+    return [part for rows in groups for part in np.array_split(rows, math.ceil(rows.size / _TOGETHER))]
 
 
 def _code(name: str) -> int:

@@ -176,7 +176,7 @@ def _shape(row: dict[str, str], engine: str, count: int, share: float, regime: R
     return tp, max(count // tp, 1), 1
 
 
-_WEIGHT_SHARE = {Regime.QUEUED: 0.72, Regime.POISSON: 0.6}
+_WEIGHT_SHARE = {Regime.QUEUED: 0.68, Regime.POISSON: 0.56}
 """Weights beyond this share of memory leave too little for the KV cache of a large batch, or for meeting limits: what
 MLPerf 5.1 and 6.0 systems state of their layouts (Llama-3.1-405B on B200 is split in two offline, in four served)."""
 

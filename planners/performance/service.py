@@ -14,7 +14,7 @@ from planners.performance.physics import Bench
 
 Floats = NDArray[np.float64]
 
-_USABLE = 0.92
+_USABLE = 0.9
 _RUNTIME_BYTES = 2e9
 _SEQUENCES = 2048.0
 """Sequences in flight per accelerator at the most: the engines' usual limit where throughput is all that counts."""
