@@ -8,9 +8,11 @@ widened for what the fit had not seen; their few widths come from these same hel
 """
 
 import argparse
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,8 @@ from numpy.typing import NDArray
 from benchmarks.fit import FILES
 from benchmarks.fit_quality import HELD_OUT, covered, load_cases, verdicts
 from benchmarks.fit_quality import held_out as quality_held_out
-from benchmarks.holdout import SAME, Joint, Miss, every_way, misses
-from benchmarks.rows import load
+from benchmarks.holdout import KEYS, SAME, Joint, Miss, every_way, misses
+from benchmarks.rows import Row, load
 from planners.performance.calibration import Calibration, calibration, shares
 from planners.performance.silicon import available, kernels_of
 from planners.quality import quality_model
@@ -61,6 +63,7 @@ def speed_tables() -> list[str]:
     lines = ["## Physics and neighbours", "", *_by_class(plain, silicon=False)]
     for way in (SAME, "pair"):
         lines += ["", f"### By publication, {way} held out", "", *_by_publication(way, plain[way])]
+    lines += ["", "## Runs of the same stated conditions beside each other", "", *_repeats(rows)]
     if available():
         kernels = kernels_of([row.case for row in rows])
         known = np.flatnonzero(~np.isnan(kernels.prompt))
@@ -70,6 +73,23 @@ def speed_tables() -> list[str]:
         held = {way: Joint(rows, known, found, ways[way]).folds(shares()) for way, found in both.items()}
         lines += _by_class({way: misses(kept, found) for way, found in held.items()}, silicon=True)
     return lines
+
+
+def _repeats(rows: list[Row]) -> list[str]:
+    """How far runs of one publication under the same stated conditions lie from their median: no column says why."""
+    groups: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for row in rows:
+        measured = (row.kind, row.publisher, row.case.metric, row.case.tail, row.case.per_device)
+        groups[*measured, *KEYS[SAME](row)].append(math.log(row.value))
+    apart: dict[str, list[float]] = defaultdict(list)
+    for (kind, *_), values in groups.items():
+        if len(values) > 1:
+            apart[str(kind)] += [abs(math.expm1(value - median(values))) for value in values]
+    lines = ["| class | runs that were repeated | median | P90 |", "|---|---|---|---|"]
+    return lines + [
+        f"| {kind} | {len(found)} | {median(found):.1%} | {np.quantile(found, 0.9):.1%} |"
+        for kind, found in sorted(apart.items())
+    ]
 
 
 def _by_class(ways: dict[str, list[Miss]], *, silicon: bool) -> list[str]:

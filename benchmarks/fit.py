@@ -19,8 +19,8 @@ from benchmarks.priors import BASE, EXPECTED, Slot, slots
 from benchmarks.rows import Row, load
 from planners.performance.calibration import PARAMETERS, Calibration, Parameters, Widths
 from planners.performance.kernels import Kernels
-from planners.performance.nearby import Places
 from planners.performance.observe import Observations
+from planners.performance.places import Places
 from planners.performance.silicon import available, kernels_of
 
 if TYPE_CHECKING:

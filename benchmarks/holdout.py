@@ -12,8 +12,8 @@ from benchmarks.neighbours import lags, weigh
 from benchmarks.rows import Row
 from planners.performance.calibration import Calibration, share
 from planners.performance.kernels import Kernels
-from planners.performance.nearby import Places, sign_of
 from planners.performance.observe import Observations, subject
+from planners.performance.places import Places, sign_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

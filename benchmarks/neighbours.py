@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rows import Row
-from planners.performance.nearby import FAMILY, Named, Neighbours, Places, Speed, likeness, named, sign_of
+from planners.performance.nearby import Neighbours, likeness
+from planners.performance.places import FAMILY, Named, Places, Speed, named, sign_of
 
 Floats = NDArray[np.float64]
 

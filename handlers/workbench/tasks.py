@@ -17,9 +17,10 @@ def tasks_called(names: tuple[str, ...], workshop: Workshop) -> tuple[Task, ...]
     """
     if not names:
         return ()
-    toolchain.find(TOOLCHAIN, workshop.cache)
     text = texts.find(workshop.cache, calibration=workshop.calibration_text, evaluation=workshop.evaluation_text)
-    return Bookshelf(text.evaluation, workshop.cache, workshop.task_data).tasks(names)
+    found = Bookshelf(text.evaluation, workshop.cache, workshop.task_data).tasks(names)
+    toolchain.find(TOOLCHAIN, workshop.cache)
+    return found
 
 
 async def tested(

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.performance.calibration import calibration, narrowed
-from planners.performance.nearby import Heard, Named, Places, Speed, neighbours
+from planners.performance.nearby import Heard, neighbours
+from planners.performance.places import Named, Places, Speed
 from planners.performance.published import Regime, has_kernels
 from planners.performance.sources import Layout
 from planners.tables import table

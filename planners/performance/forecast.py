@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from planners.performance.calibration import calibration, joined, share_of_kernels
 from planners.performance.kernels import Kernels
-from planners.performance.nearby import Places, neighbours, sign_of
+from planners.performance.nearby import neighbours
 from planners.performance.observe import Observations, subject
+from planners.performance.places import Places, sign_of
 from planners.performance.published import Condition, Metric, kind_of
 from planners.performance.silicon import available, kernels_of
 from schemas.evidence import Estimate, Evidence

@@ -12,7 +12,8 @@ from benchmarks.rows import Row, load
 from planners.catalog import find_hardware, find_model
 from planners.performance.calibration import calibration
 from planners.performance.forecast import Sources, forecast
-from planners.performance.nearby import Neighbours, Places, Speed, named, neighbours
+from planners.performance.nearby import Neighbours, neighbours
+from planners.performance.places import Places, Speed, named
 from planners.performance.published import Condition, Metric, Regime
 from planners.tables import table
 
