@@ -125,7 +125,7 @@ def _line(way: str, name: str, missed: list[Miss], *, silicon: bool) -> str:
 def _deviation(miss: Miss, known: Calibration) -> float:
     """The deviation behind the shipped interval, for what the row's fit had not seen and the company it had."""
     kind, engine = miss.row.kind, miss.row.case.engine.partition("/")[0]
-    return known.deviation(kind, engine, miss.new) * float(known.narrowed(kind, np.array(miss.company)))
+    return known.deviation(kind, engine, miss.new, miss.company)
 
 
 def quality_table() -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from zlib import crc32
 
 import numpy as np
@@ -89,7 +90,7 @@ def misses(rows: list[Row], folds: list[Fold]) -> list[Miss]:
     found = []
     for fold in folds:
         seen = np.setdiff1d(np.arange(len(rows)), fold.held)
-        near = weigh(places.pick(seen), lags([rows[i] for i in seen], fold.errors[seen]))
+        near = weigh(places.pick(seen), lags(rows, fold.errors)[seen])
         heard = near.hear(places.pick(fold.held))
         errors = fold.errors[fold.held] + signs[fold.held] * heard.lag
         columns = (errors, fold.errors[fold.held], heard.company)
@@ -107,11 +108,16 @@ class Joint:
     kernels: list[Fold]
     physics: list[Fold]
 
+    @cached_property
+    def _new(self) -> list[list[list[str]]]:
+        """By fold, what the physics had never seen of each row."""
+        who = [subject(self.rows[i].case) for i in self.known]
+        return [[fold.known.new(one) for one in who] for fold in self.physics]
+
     def folds(self, shares: dict[str, float]) -> list[Fold]:
         """Folds of the rows with known kernels, of predictions that join these and the physics'."""
         found = []
-        for mine, other in zip(self.kernels, self.physics, strict=True):
-            new = [other.known.new(subject(self.rows[i].case)) for i in self.known]
+        for mine, other, new in zip(self.kernels, self.physics, self._new, strict=True):
             part = np.array([share(self.rows[i].kind, one, shares) for i, one in zip(self.known, new, strict=True)])
             errors = part * mine.errors + (1 - part) * other.errors[self.known]
             found.append(Fold(mine.held, errors, mine.known))

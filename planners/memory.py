@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from planners.performance.service import USABLE
 from planners.sizes import kv_bytes_per_sequence, weight_bytes
 from planners.space import Group, Space
 from planners.speculation import Speculation
@@ -15,9 +16,6 @@ from schemas.model import ModelFacts
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_USABLE = 0.9
-"""Share of an accelerator's memory that replicas are planned to fill: vLLM's default. Launches claim 0.92 (`launch.py`)
-of what the runtime addresses, a percent less than what the driver reports."""
 _RUNTIME_GB = {AcceleratorKind.GPU: 1.5, AcceleratorKind.UNIFIED: 1.0, AcceleratorKind.CPU: 0.25}
 """Contexts, kernels, captured graphs per accelerator: assumed from engines' logs at start."""
 _MIN_CONTEXT = 2048
@@ -90,4 +88,4 @@ def _sequence(model: ModelFacts, group: Group, way: Speculation, traffic: Traffi
 
 
 def _room_gb(accelerator: Accelerator) -> float:
-    return accelerator.memory_gb * _USABLE
+    return accelerator.memory_gb * USABLE

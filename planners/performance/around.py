@@ -1,7 +1,7 @@
 """Layouts in, what was measured near them out: by how much they are slower than expected, and the surer for it."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from planners.performance.calibration import calibration, narrowed
 from planners.performance.nearby import Heard, neighbours
 from planners.performance.places import Named, Places, Speed
-from planners.performance.published import Regime, has_kernels
+from planners.performance.published import Regime, rate_class
 from planners.performance.sources import Layout
 from planners.tables import table
 from schemas.model import ModelFacts
@@ -37,11 +37,7 @@ class Said:
     def where(self, rows: Bools, other: Self) -> Self:
         """This, but `other` in some rows."""
         pick = rows[:, None]
-        return replace(
-            self,
-            slower=np.where(pick, other.slower, self.slower),
-            narrower=np.where(pick, other.narrower, self.narrower),
-        )
+        return type(self)(np.where(pick, other.slower, self.slower), np.where(pick, other.narrower, self.narrower))
 
 
 @dataclass(frozen=True)
@@ -62,9 +58,9 @@ def around(model: ModelFacts, *layouts: Layout, silicon: bool = False) -> Around
     opened = np.concatenate([[_ALONE], layouts[0].batch.ravel().astype(np.float64)])
     heard = neighbours(silicon=silicon).hear_around(_places(model, layouts), opened, _PLANNED)
     closer = calibration(silicon=silicon).widths.closer
-    rates = [_rate_class(layout) for layout in layouts for _ in range(layout.tp.size)]
     alone, batches = slice(0, 1), slice(1, None)
-    rate = np.array([[closer.get(name, 1.0)] for name in rates])
+    rates = [closer.get(rate_class(layout.engine, layout.accelerator.key), 1.0) for layout in layouts]
+    rate = np.repeat(rates, [layout.tp.size for layout in layouts])[:, None]
     first = closer.get("ttft-unloaded", 1.0)
     return Around(
         first=Said.of(heard[Speed.FIRST], alone, first),
@@ -78,11 +74,6 @@ def published(model: str, accelerators: set[str]) -> Counter[str]:
     """How many published figures of a model there are on any of `accelerators`, by engine."""
     rows = table("neighbours")
     return Counter(row["engine"] for row in rows if row["model"] == model and row["accelerator"] in accelerators)
-
-
-def _rate_class(layout: Layout) -> str:
-    kernels = has_kernels(layout.engine, layout.accelerator.key)
-    return "throughput-kernel" if kernels else "throughput-elsewhere"
 
 
 def _places(model: ModelFacts, layouts: tuple[Layout, ...]) -> Places:

@@ -206,14 +206,14 @@ class Calibration:
         implied = {"family": "accelerator", "engine": "format"}
         return [kind for kind in found if kind not in {implied.get(other) for other in found}]
 
-    def deviation(self, kind: str, engine: str, new: list[str]) -> float:
-        """Standard deviation of a logarithm for a class of speed; what is new widens it, independently of the rest."""
-        own = self.widths.spread.get(kind if "engine" in new else f"{kind}|{engine}", self.widths.spread[kind])
-        return own * math.sqrt(1 + sum(self.widths.wider[kind][name] ** 2 - 1 for name in new))
+    def deviation(self, kind: str, engine: str, new: list[str], company: float = 0.0) -> float:
+        """Standard deviation of a logarithm for a class of speed.
 
-    def narrowed(self, kind: str, company: Floats) -> Floats:
-        """The share of a class's deviation that is left with rows of the same model and accelerator around."""
-        return narrowed(self.widths.closer[kind], company)
+        What is new widens it, independently of the rest; `company` of rows of the same pair narrows it.
+        """
+        own = self.widths.spread.get(kind if "engine" in new else f"{kind}|{engine}", self.widths.spread[kind])
+        widened = own * math.sqrt(1 + sum(self.widths.wider[kind][name] ** 2 - 1 for name in new))
+        return widened * float(narrowed(self.widths.closer[kind], np.array(company)))
 
     def parameters(self, subjects: list[Subject]) -> Parameters:
         """Parameters of `subjects`, arrays of shape (len(subjects),)."""

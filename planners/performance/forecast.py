@@ -63,8 +63,7 @@ def with_neighbours(cases: list[Condition], expected: Floats, known: NDArray[np.
 
 def _estimate(case: Condition, value: float, measured: bool, company: float) -> Estimate:  # noqa: FBT001 - a column
     evidence = Evidence.SILICON if measured else Evidence.CALIBRATED
-    near = calibration(silicon=measured).narrowed(kind_of(case), np.array(company))
-    sd = spread_of(case, silicon=measured) * float(near)
+    sd = spread_of(case, silicon=measured, company=company)
     if case.model.family == "assumed":
         evidence, sd = Evidence.ASSUMED, math.hypot(sd, _ASSUMED_SD)
     return Estimate(
@@ -77,7 +76,7 @@ def _estimate(case: Condition, value: float, measured: bool, company: float) -> 
     )
 
 
-def spread_of(case: Condition, *, silicon: bool = False) -> float:
+def spread_of(case: Condition, *, silicon: bool = False, company: float = 0.0) -> float:
     """Standard deviation of the logarithm: of the class and engine, wider for what no fitted row had."""
     known, who = calibration(silicon=silicon), subject(case)
-    return known.deviation(kind_of(case), who.engine, known.new(who))
+    return known.deviation(kind_of(case), who.engine, known.new(who), company)

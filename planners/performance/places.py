@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planners.performance.calibration import subject_of
-from planners.performance.published import Condition, Metric, Regime
+from planners.performance.published import Condition, Metric, Regime, kind_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -132,7 +132,7 @@ def sign_of(case: Condition) -> float:
 def speed_of(case: Condition) -> Speed:
     """What a row measures."""
     if case.metric is Metric.TTFT:
-        return Speed.LOADED if case.regime in {Regime.LOOP, Regime.POISSON} else Speed.FIRST
+        return Speed.LOADED if kind_of(case) == "ttft-loaded" else Speed.FIRST
     return _SPEEDS.get(case.metric, Speed.RATE)
 
 

@@ -221,7 +221,12 @@ def kind_of(case: Condition) -> str:
         return "tpot"
     if case.metric is Metric.TTFT:
         return "ttft-loaded" if case.regime in {Regime.LOOP, Regime.POISSON} else "ttft-unloaded"
-    return "throughput-kernel" if has_kernels(case.engine, case.accelerator.key) else "throughput-elsewhere"
+    return rate_class(case.engine, case.accelerator.key)
+
+
+def rate_class(engine: str, accelerator: str) -> str:
+    """The class of an engine's rates on an accelerator."""
+    return "throughput-kernel" if has_kernels(engine, accelerator) else "throughput-elsewhere"
 
 
 def has_kernels(engine: str, accelerator: str) -> bool:

@@ -14,7 +14,9 @@ from planners.performance.physics import Bench
 
 Floats = NDArray[np.float64]
 
-_USABLE = 0.9
+USABLE = 0.9
+"""Share of an accelerator's memory that replicas are planned to fill: vLLM's default. Launches claim 0.92 (`launch.py`)
+of what the runtime addresses, a percent less than what the driver reports."""
 _RUNTIME_BYTES = 2e9
 _SEQUENCES = 2048.0
 """Sequences in flight per accelerator at the most: the engines' usual limit where throughput is all that counts."""
@@ -52,7 +54,7 @@ def capacity(bench: Bench, context: Floats) -> Floats:
     """Sequences of `context` tokens whose KV cache fits beside the weights; at least one."""
     work, machine = bench.work, bench.machine
     weights = (work.always + work.head + work.experts) * machine.weight
-    free = machine.tp * machine.pp * (machine.memory * _USABLE - _RUNTIME_BYTES) - weights
+    free = machine.tp * machine.pp * (machine.memory * USABLE - _RUNTIME_BYTES) - weights
     copies = machine.tp / np.minimum(machine.tp, work.kv_heads)
     return np.maximum(free / (work.kv_elements(context) * machine.cell * copies), 1.0)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from planners.performance.calibration import PARAMETERS, Parameters, Subject, calibration, subject_of
 from planners.performance.machines import Formats, Shape, machine_of
 from planners.performance.physics import Bench, Machine
-from planners.performance.published import has_kernels
+from planners.performance.published import rate_class
 from planners.performance.service import continuous
 from planners.performance.work import Work
 from schemas.evidence import Evidence
@@ -100,7 +100,7 @@ def _spread(model: ModelFacts, layout: Layout) -> tuple[float, ...]:
     known = calibration()
     who = subject_of(model, layout.engine, layout.accelerator, layout.weight_format)
     new = known.new(who)
-    rate = "throughput-kernel" if has_kernels(who.engine, layout.accelerator.key) else "throughput-elsewhere"
+    rate = rate_class(who.engine, layout.accelerator.key)
     return tuple(known.deviation(kind, who.engine, new) for kind in ("ttft-unloaded", rate, "tpot", rate))
 
 
