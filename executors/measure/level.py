@@ -20,13 +20,14 @@ def summed(
     counted = [row for row in complete if steady is None or steady.from_s < end_s(row) <= steady.until_s]
     source = f"{level.arrivals.value} {level.setting:g}" + (", steady part" if steady else "")
     timeouts = sum(row.timed_out for row in rows)
-    kept = [row for row in counted if sla.kept(row)]
+    kept = [row for row in complete if sla.kept(row)]
     prompts = sum(row.prompt_tokens for row in complete)
 
     def per_second(part: Sequence[RequestRow], weights: Sequence[float], unit: str) -> Estimate:
         if steady is None:
             return observed(sum(weights) / duration_s, unit, source)
-        return rate([end_s(row) for row in part], weights, (steady.from_s, steady.until_s), unit, source)
+        spans = [(row.start_ms / 1e3, end_s(row)) for row in part]
+        return rate(spans, weights, (steady.from_s, steady.until_s), unit, source)
 
     return LoadLevel(
         arrivals=level.arrivals,
@@ -38,8 +39,8 @@ def summed(
         errors=len(rows) - len(complete) - timeouts,
         timeouts=timeouts,
         steady=steady,
-        throughput_rps=per_second(counted, [1.0] * len(counted), "requests/s"),
-        output_tokens_s=per_second(counted, [float(row.output_tokens) for row in counted], "tokens/s"),
+        throughput_rps=per_second(complete, [1.0] * len(complete), "requests/s"),
+        output_tokens_s=per_second(complete, [float(row.output_tokens) for row in complete], "tokens/s"),
         ttft=percentiles([row.ttft_ms for row in counted if row.ttft_ms is not None], source),
         tpot=percentiles([row.tpot_ms for row in counted if row.tpot_ms is not None], source),
         latency=percentiles([row.latency_ms for row in counted if row.latency_ms is not None], source),

@@ -15,6 +15,8 @@ ALPHA = 0.10
 """Estimates carry 90 % intervals."""
 INTERVAL = (5.0, 95.0)
 """Percentiles of the bootstrap distribution: a 90 % interval."""
+SHORTEST_S = 1e-9
+"""Of a span whose ends the clock does not tell apart."""
 
 
 def percentiles(samples: Sequence[float], source: str) -> Percentiles | None:
@@ -51,16 +53,29 @@ def student(freedom: int, alpha: float) -> float:
 
 
 def rate(
-    ends_s: Sequence[float], weights: Sequence[float], window: tuple[float, float], unit: str, source: str
+    spans_s: Sequence[tuple[float, float]],
+    weights: Sequence[float],
+    window: tuple[float, float],
+    unit: str,
+    source: str,
 ) -> Estimate:
     """What `weights` add up to a second over `window`, seconds; the interval by the method of batch means.
 
-    The window is cut into `BATCHES` equal parts, whose rates are treated as independent (Law, Simulation Modeling and
-    Analysis, 5th ed., section 9.5.3): valid for a process that is steady within the window.
+    A weight counts by the share of its span, from when it was asked for until it was done, that lies in the window.
+    Weights counted whole where they end are right only where ends are spread evenly: clients that send in step end in
+    step, and a window with two such moments and one pause between them shows up to twice the rate.
+
+    For the interval the window is cut into `BATCHES` equal parts; the rates of what ended in each are treated as
+    independent (Law, Simulation Modeling and Analysis, 5th ed., section 9.5.3): valid for a process that is steady
+    within the window, and wide for one that goes in waves.
     """
-    sums, _ = np.histogram(ends_s, bins=BATCHES, range=window, weights=weights)
+    begun, done = np.asarray(spans_s, float).reshape(-1, 2).T
+    whole = np.asarray(weights, float)
+    inside = np.minimum(done, window[1]) - np.maximum(begun, window[0])
+    shares = np.clip(inside / np.maximum(done - begun, SHORTEST_S), 0.0, 1.0)
     width = (window[1] - window[0]) / BATCHES
-    value = float(sum(weights)) / (width * BATCHES)
+    value = float(whole @ shares) / (width * BATCHES)
+    sums, _ = np.histogram(done, bins=BATCHES, range=window, weights=whole)
     half = student(BATCHES - 1, ALPHA) * float(np.std(sums / width, ddof=1)) / math.sqrt(BATCHES)
     return Estimate(
         value=value,
@@ -68,7 +83,7 @@ def rate(
         high=value + half,
         unit=unit,
         evidence=Evidence.MEASURED,
-        source=f"{source}, n={len(ends_s)}",
+        source=f"{source}, n={np.count_nonzero(shares)}",
     )
 
 

@@ -67,6 +67,23 @@ def test_ramps_are_left_out_of_a_long_level() -> None:
     assert (level.requests, level.completed) == (42, 42)
 
 
+def test_clients_in_step_are_served_no_faster_than_they_are_answered() -> None:
+    """Forty open requests of two seconds in the mean are about twenty a second (Little's law).
+
+    Who was answered late in the first wave is answered early in the second, so that all forty end within the one
+    second between the end of the first wave and the last sending.
+    """
+    in_step = LevelSpec(arrivals=Arrivals.CONCURRENCY, setting=40, requests=120)
+    first = [row(0, took) for took in np.linspace(1, 3, 40)]
+    second = [row(took, 4 - took) for took in np.linspace(1, 3, 40)]
+    third = [row(4, 2) for _ in range(40)]
+    level = summed(in_step, first + second + third, seed=1, duration_s=6, sla=Sla(), resources=IDLE)
+    assert level.steady is not None
+    assert (level.steady.from_s, level.steady.until_s, level.steady.completed) == (3, 4, 40)
+    assert level.throughput_rps.value == pytest.approx(20, rel=0.15)
+    assert level.output_tokens_s.value == pytest.approx(200, rel=0.15)
+
+
 def test_a_short_level_keeps_its_ramps() -> None:
     """Too few answers within the steady part: everything counts, and no interval of the rate is claimed."""
     rows = two_by_two(FEWEST_STEADY // 2)
@@ -96,8 +113,9 @@ def test_the_interval_of_a_rate_holds_the_rate() -> None:
     rng = np.random.default_rng(7)
     missed = 0
     for _ in range(200):
-        ends = rng.uniform(0, 30, rng.poisson(4 * 30))
-        found = rate(list(ends), [1.0] * len(ends), (0, 30), "requests/s", "")
+        sent = rng.uniform(-10, 40, rng.poisson(4 * 50))
+        spans = list(zip(sent, sent + rng.exponential(1, sent.size), strict=True))
+        found = rate(spans, [1.0] * sent.size, (0, 30), "requests/s", "")
         missed += not found.low <= 4 <= found.high
     assert 8 <= missed <= 36
 
