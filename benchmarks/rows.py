@@ -13,6 +13,11 @@ from planners.performance.published import Condition, Metric, Regime, Unreadable
 from schemas.error import AgentError
 
 REFERENCE = Path(__file__).parent / "reference"
+COLUMNS = (
+    "id,source,group,hardware,accel_count,framework,model,precision,isl,osl,batch_or_concurrency,tp,metric,value,unit,"
+    "note,hw_key"
+)
+"""First line of every file of speeds."""
 
 # Cells that the reference's README names as anomalies of their source: llama.cpp F16 prompts on two accelerators.
 _ANOMALIES = {("L40S", "F16"), ("A100-SXM-80GB", "F16")}

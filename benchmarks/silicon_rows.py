@@ -20,6 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from statistics import median
 
+from benchmarks.rows import COLUMNS
 from planners.catalog import find_hardware, find_model
 from planners.performance.formats import WeightFormat, weight_format
 from planners.performance.machines import peak_flops
@@ -31,10 +32,6 @@ from schemas.hardware import Accelerator
 
 OUT = Path(__file__).parent / "reference" / "silicon_rows.csv"
 SOURCE = "PyPI aiconfigurator-core 0.12.0 systems/silicon_sample.csv"
-COLUMNS = (
-    "id,source,group,hardware,accel_count,framework,model,precision,isl,osl,batch_or_concurrency,tp,metric,value,unit,"
-    "note,hw_key"
-)
 _ENGINES = {"trtllm": "TensorRT-LLM 1.0", "vllm": "vLLM 0.12", "sglang": "SGLang 0.5"}
 """Names with the first version among the rows: a configuration's median spans several."""
 _MOST = 8

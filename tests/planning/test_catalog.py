@@ -1,10 +1,12 @@
 """Names as people write them find the right facts, and every fact has its source."""
 
+import json
 import struct
 from pathlib import Path
 
 import pytest
 
+from benchmarks.weightless import write_folder
 from executors.compress.gguf_header import read_header
 from planners.catalog import (
     accelerator_from_host,
@@ -98,6 +100,26 @@ def test_any_offers_every_accelerator_and_a_list_those_named() -> None:
     assert [pool.accelerator.key for pool in find_hardware(["L4", "2xL40S"])] == ["L4", "L40S"]
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100-SXM"),
+        ("NVIDIA H200", "H200-SXM"),
+        ("NVIDIA A100-SXM4-40GB", "A100-SXM-40GB"),
+        ("NVIDIA A100 80GB PCIe", "A100-PCIe-80GB"),
+        ("NVIDIA GH200 480GB", "GH200"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA GeForce RTX 4090", "RTX4090"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX-6000-Ada"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000"),
+        ("NVIDIA GB10", "DGX-Spark"),
+    ],
+)
+def test_gpus_are_known_by_the_name_that_nvidia_smi_prints(name: str, key: str) -> None:
+    """Its `--query-gpu=name`, pasted; the first two were read off such machines."""
+    assert [pool.accelerator.key for pool in find_hardware(name)] == [key]
+
+
 def test_unknown_hardware_is_answered_with_near_names() -> None:
     """The error says how to write it."""
     with pytest.raises(AgentError, match=r"near: .*H100.*4xA100-80GB") as error:
@@ -121,6 +143,21 @@ def test_config_json_gives_the_same_facts_as_the_catalog() -> None:
     }
     read, known = model_from_config(config, "x"), find_model("Llama-3-8B")
     assert read.model_copy(update={"name": known.name, "source": known.source}) == known
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "qwen3-32b", "qwen3-30b-a3b"])
+def test_weights_of_no_meaning_have_the_shapes_of_the_model(name: str, tmp_path: Path) -> None:
+    """The folder that `benchmarks/gpu.py` has timed says of itself what the catalog says of the model."""
+    model = find_model(name)
+    write_folder(model, tmp_path)
+    read = model_from_config(json.loads((tmp_path / "config.json").read_text()), name)
+    assert (read.parameters, read.active_parameters, read.experts) == (
+        model.parameters,
+        model.active_parameters,
+        model.experts,
+    )
+    words = json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"]
+    assert len(words) == model.vocab
 
 
 def test_config_json_of_experts_latents_and_windows_is_understood() -> None:
