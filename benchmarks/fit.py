@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 OUT = Path(__file__).parents[1] / "planners" / "data" / "performance.json"
-FILES = ("perf_reference.csv", "perf_collected.csv", "silicon_rows.csv")
+FILES = ("perf_reference.csv", "perf_collected.csv", "perf_measured.csv", "silicon_rows.csv")
 SHARPNESS = 3.0
 NOISE = 0.10
 """Logarithmic standard deviation of a measurement that the physics could not explain better: a year of versions."""

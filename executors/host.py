@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -74,6 +75,7 @@ async def probe(log: Path) -> HostFacts:
         gflops={threads: rate.gflops for threads, rate in rates.items()},
         busy_cores=round(busy, 2),
         load_average=load,
+        gpus=await _gpus(log),
     )
 
 
@@ -90,6 +92,16 @@ async def _rates(threads: int, log: Path) -> Rates:
         if await child.wait() != 0:
             raise AgentError(ErrorCode.TOOL_FAILED, f"the host probe failed; its log is {log.name}: {child.tail()}")
     return Rates.model_validate_json(output)
+
+
+async def _gpus(log: Path) -> tuple[str, ...]:
+    """NVIDIA's GPUs by name; none where their driver's own tool is not there or finds none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    async with Child([tool, "--query-gpu=name", "--format=csv,noheader"], log=log, read_output=True) as child:
+        names = tuple([line.decode().strip() async for line in child.lines()])
+        return names if await child.wait() == 0 else ()
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -1,5 +1,7 @@
 """The flow of the planner on one page: a request and facts in, a plan out; the same ones give the same to the byte."""
 
+from collections import Counter
+
 import numpy as np
 
 from planners.baseline import baseline_of, bottleneck_of
@@ -149,6 +151,10 @@ def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:
         if facts.host and facts.host.load_average > facts.host.cores / 2:
             value = f"{facts.host.load_average:.1f} runnable processes"
             found.append(Assumption(name="load", value=value, why="the host is busy: speeds may be upper bounds"))
+        if facts.host and facts.host.gpus:
+            kinds = ", ".join(f"{count} x {name}" for name, count in Counter(facts.host.gpus).items())
+            why = "engines are installed here for its processor alone; name the GPU as hardware to have it planned for"
+            found.append(Assumption(name="GPUs of this host", value=f"{kinds}, left out", why=why))
     found += [_kernels(facts, searched), _published(searched)]
     names = [pool.accelerator.key for pool in facts.pools]
     if 1 < len(names) <= 3 and all(name.split("-")[0] == names[0].split("-")[0] for name in names):  # noqa: PLR2004

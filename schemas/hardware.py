@@ -70,3 +70,5 @@ class HostFacts(Record):
     """Cores that other work kept busy just before the probe: an engine that spins on those collapses."""
     load_average: NonNegativeFloat
     """Runnable processes over the last minute when probed: a busy host makes every measurement an upper bound."""
+    gpus: tuple[str, ...] = ()
+    """Names that `nvidia-smi` prints: engines are installed here for the processor alone."""

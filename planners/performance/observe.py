@@ -14,7 +14,7 @@ from planners.performance.kernels import Kernels
 from planners.performance.machines import Formats, Shape, machine_of
 from planners.performance.physics import Bench, Machine
 from planners.performance.published import Condition, Metric, Regime
-from planners.performance.service import Limits, Steady, admitted, continuous, queued, static
+from planners.performance.service import Limits, Steady, admitted, arriving, continuous, queued, static
 from planners.performance.work import Work
 
 Floats = NDArray[np.float64]
@@ -80,8 +80,10 @@ class Part:
     def _state(self, bench: Bench) -> Steady:
         if self.regime is Regime.STATIC:
             return static(bench, self.batch, self.length, self.output)
-        if self.regime is Regime.LOOP:
-            return continuous(bench, self.batch, self.length, self.output)
+        if self.regime in {Regime.LOOP, Regime.STEP}:
+            return continuous(bench, self.batch, self.length, self.output, in_step=self.regime is Regime.STEP)
+        if self.regime is Regime.RATE:
+            return arriving(bench, self.batch, self.length, self.output)
         if self.regime is Regime.QUEUED:
             return queued(bench, self.batch, self.length, self.output, self.beams)
         return admitted(bench, self.length, self.output, self.beams, self.limits)
@@ -92,9 +94,9 @@ class Part:
         if metric is Metric.PREFILL:
             return self.batch * self.length / bench.first_token(self.batch, self.length)
         if metric is Metric.TTFT:
-            return 1e3 * state.ttft * np.where(self.tail, bench.fitted.ttft_tail, 1.0)
+            return 1e3 * np.where(self.tail, state.ttft_p99, state.ttft)
         if metric is Metric.TPOT:
-            return 1e3 * state.tpot * np.where(self.tail, bench.fitted.tpot_tail, 1.0)
+            return 1e3 * np.where(self.tail, state.tpot_p99, state.tpot)
         return state.output * self.scale / (self.output if metric is Metric.REQUESTS else 1.0)
 
 

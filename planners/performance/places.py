@@ -30,6 +30,8 @@ class Speed(IntEnum):
 _FAMILIES = ((Speed.FIRST, Speed.PREFILL), (Speed.LOADED,), (Speed.STEP, Speed.DECODE, Speed.RATE))
 FAMILY = {speed: number for number, family in enumerate(_FAMILIES) for speed in family}
 _SPEEDS = {Metric.PREFILL: Speed.PREFILL, Metric.TPOT: Speed.STEP, Metric.DECODE: Speed.DECODE}
+_ALIKE = {Regime.STEP: Regime.LOOP}
+"""What the physics tells apart so well that neighbours need not."""
 _SETTLED = frozenset({Regime.STATIC, Regime.LOOP})
 
 
@@ -113,7 +115,7 @@ def named(case: Condition) -> Named:
         who.model,
         who.accelerator,
         case.weight_format,
-        case.regime.value,
+        _ALIKE.get(case.regime, case.regime).value,
         case.limit_tpot if case.regime is Regime.POISSON else 0.0,
         "p99" if case.tail else "p50",
         speed_of(case).name,

@@ -18,11 +18,15 @@ class Regime(StrEnum):
     STATIC = "static"
     """A batch at once, the next when all have ended."""
     LOOP = "loop"
-    """A fixed number of open requests, each replaced when it ends."""
+    """A fixed number of open requests, each replaced when it ends; lengths differ, so that clients drift apart."""
+    STEP = "step"
+    """The same with answers of one length from clients that begin together: they stay in step."""
     QUEUED = "queued"
     """Everything is queued at once."""
     POISSON = "poisson"
     """Arrivals at the highest rate that meets the benchmark's limits."""
+    RATE = "rate"
+    """Poisson arrivals at a rate that the row states."""
 
 
 class Metric(StrEnum):
@@ -38,7 +42,10 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True)
 class Condition:
-    """One measurement's conditions. Tokens per request; `batch` open or batched requests (0: as many as fit)."""
+    """One measurement's conditions. Tokens per request.
+
+    `batch` is open or batched requests (0: as many as fit), or those that arrive in a second where a rate is stated.
+    """
 
     model: ModelFacts
     accelerator: Accelerator
@@ -76,6 +83,7 @@ _METRICS = (
     (r"^samples_per_s|^requests?_per_s|^rps|^req", Metric.REQUESTS),
     (r"throughput|^output_tok|^tok_s|^tokens_per_s", Metric.OUTPUT),
 )
+_PER_SECOND = re.compile(r"(\d+(?:\.\d+)?)\s*(?:req(?:uest)?s?\s*(?:/|per)\s*s|rps|qps)")
 _LOOPED = frozenset({"vllm", "sglang", "tgi"})
 _LAYER_SPLIT = frozenset({"llama.cpp", "exllama", "exllamav2", "autoawq", "transformers", "ctransformers"})
 _ONE = 1.0
@@ -199,12 +207,17 @@ def _load(row: dict[str, str], metric: str, engine: str, data: DataSet | None) -
     if data is not None and data is not DATASETS["sharegpt"]:
         poisson = text.startswith(("server", "interactive")) or "server" in metric or "interactive" in metric
         return (Regime.POISSON if poisson else Regime.QUEUED), 0.0
+    rate = _PER_SECOND.search(text)
+    if rate is not None:
+        return Regime.RATE, float(rate[1])
     number = re.search(r"\d+(\.\d+)?", text)
     if "inf" in text or "max" in text or number is None:
         return Regime.QUEUED, 0.0
     batch = max(float(number[0]), 1.0)
     if "at once" in text:
         return Regime.QUEUED, batch
+    if "in step" in text:
+        return Regime.STEP, batch
     loop = engine.partition("/")[0] in _LOOPED or engine == "tensorrt-llm" or "concurren" in text or data is not None
     return (Regime.LOOP if loop else Regime.STATIC), batch
 
@@ -220,7 +233,7 @@ def kind_of(case: Condition) -> str:
     if case.metric is Metric.TPOT:
         return "tpot"
     if case.metric is Metric.TTFT:
-        return "ttft-loaded" if case.regime in {Regime.LOOP, Regime.POISSON} else "ttft-unloaded"
+        return "ttft-unloaded" if case.regime in {Regime.STATIC, Regime.QUEUED} else "ttft-loaded"
     return rate_class(case.engine, case.accelerator.key)
 
 

@@ -30,15 +30,19 @@ _NEAR, _REACHED = 0.35, 0.85
 """Times per token of systems that were tuned to a limit lie nearer to it than the physics says: a mean of logarithms,
 with this share of what they reach of their limit in the median (MLPerf 4.1 Server). Chosen on held-out systems."""
 _BISECTIONS = 12
+_MOST_PROMPTS = 0.97
+"""Share of an engine's time that prompts take at the most."""
 _NOBODY = 1e-9
 
 
 @dataclass(frozen=True)
 class Steady:
-    """Seconds, and output tokens per second of one replica; arrays of shape (rows,)."""
+    """Seconds, medians and 99th percentiles, and output tokens per second of one replica; arrays of shape (rows,)."""
 
     ttft: Floats
     tpot: Floats
+    ttft_p99: Floats
+    tpot_p99: Floats
     output: Floats
 
 
@@ -68,16 +72,41 @@ def static(bench: Bench, batch: Floats, length: Floats, output: Floats) -> Stead
     """All prompts begin together, all sequences end together."""
     ttft = bench.first_token(batch, length)
     tpot = bench.step(batch, length + output / 2)
-    return Steady(ttft, tpot, batch * output / (ttft + (output - 1) * tpot))
+    return Steady(ttft, tpot, ttft, tpot, batch * output / (ttft + (output - 1) * tpot))
 
 
-def continuous(bench: Bench, batch: Floats, length: Floats, output: Floats) -> Steady:
+def continuous(bench: Bench, batch: Floats, length: Floats, output: Floats, *, in_step: bool = False) -> Steady:
     """A closed loop of `batch` sequences, each replaced when it ends; those that do not fit wait their turn."""
     fits = np.minimum(batch, room(bench, length, output))
     fits = np.maximum(fits, batch / _LONGEST_QUEUE)
-    state = _in_flight(bench, fits, length, output, np.ones(1))
+    state = _in_flight(bench, fits, length, output, np.ones(1), in_step=in_step)
     waiting = (batch / fits - 1) * fits * output / state.output
-    return Steady(state.ttft + waiting, state.tpot, state.output)
+    return replace(state, ttft=state.ttft + waiting, ttft_p99=state.ttft_p99 + waiting)
+
+
+def arriving(bench: Bench, rate: Floats, length: Floats, output: Floats) -> Steady:
+    """Poisson arrivals of `rate` requests per second: as many in flight as Little's law keeps there.
+
+    Prompts wait for a step and for each other as in M/D/1, and decoding gets the time that they leave. Of a rate
+    that is too high for the server it serves what it can, and the queue, which grows without end, is in no first token.
+    """
+    most = np.maximum(_saturated(bench, length, output, np.ones(1)), 1.0)
+    kept = np.minimum(rate, _in_flight(bench, most, length, output, np.ones(1)).output / output)
+    alone, one = bench.first_token(np.ones(1), length), bench.newcomer(length, np.ones(1))
+    use = np.minimum(kept * one, _MOST_PROMPTS)
+
+    def times(batch: Floats) -> tuple[Floats, Floats]:
+        tpot = bench.step(np.maximum(batch, 1.0), length + output / 2) / (1 - use)
+        return alone + np.minimum(batch, 1.0) * tpot + use * one / (2 * (1 - use)), tpot
+
+    low, high = np.full_like(most, _NOBODY), most
+    for _ in range(_BISECTIONS):
+        middle = np.sqrt(low * high)
+        ttft, tpot = times(middle)
+        enough = middle >= kept * (ttft + (output - 1) * tpot)
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    ttft, tpot = times(high)
+    return _with_tails(bench, Steady(ttft, tpot, ttft, tpot, kept * output))
 
 
 def queued(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
@@ -99,7 +128,13 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits
         low, high = np.where(meets, middle, low), np.where(meets, high, middle)
     state = _in_flight(bench, np.maximum(low * bench.fitted.load, 1.0), length, output, beams)
     reached = _REACHED * limits.tpot / bench.fitted.tpot_tail
-    return replace(state, tpot=state.tpot ** (1 - _NEAR) * reached**_NEAR)
+    return _with_tails(bench, replace(state, tpot=state.tpot ** (1 - _NEAR) * reached**_NEAR))
+
+
+def _with_tails(bench: Bench, state: Steady) -> Steady:
+    """Poisson arrivals bunch: 99th percentiles as fitted."""
+    late, slow = state.ttft * bench.fitted.ttft_tail, state.tpot * bench.fitted.tpot_tail
+    return replace(state, ttft_p99=late, tpot_p99=slow)
 
 
 def _saturated(bench: Bench, length: Floats, output: Floats, beams: Floats) -> Floats:
@@ -107,8 +142,14 @@ def _saturated(bench: Bench, length: Floats, output: Floats, beams: Floats) -> F
     return np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
 
 
-def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> Steady:
-    """A closed loop of `batch` requests of `beams` sequences each."""
+def _in_flight(
+    bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats, *, in_step: bool = False
+) -> Steady:
+    """A closed loop of `batch` requests of `beams` sequences each.
+
+    In the median half of the others' prompts are ahead of one where clients are `in_step`, fewer where they have
+    drifted apart; at the 99th percentile all of them are, or they all delay its later tokens.
+    """
     alone = bench.first_token(np.ones(1), length)
     step = bench.step(batch * beams, length + output / 2)
     one = bench.newcomer(length, np.minimum(output / batch, 1.0))
@@ -116,8 +157,14 @@ def _in_flight(bench: Bench, batch: Floats, length: Floats, output: Floats, beam
     others = beside * one
     ahead = bench.fitted.stagger * beside**_BUNCHING * (output / _LONG) ** -_SPREADING
     half = beside / 2
-    delayed = one * ahead * half / np.maximum(ahead + half, _NOBODY)
-    ttft = alone + (step + bench.fitted.client_us * 1e-6) * (batch > 1) + delayed
-    tpot = step + (others - delayed) / output
-    seen = ttft * np.where(batch > 1, bench.fitted.crowd, 1.0)
-    return Steady(seen, tpot, batch * output / (ttft + (output - 1) * tpot))
+    delayed = others / 2 if in_step else one * ahead * half / np.maximum(ahead + half, _NOBODY)
+    soonest = alone + (step + bench.fitted.client_us * 1e-6) * (batch > 1)
+    ttft, tpot = soonest + delayed, step + (others - delayed) / output
+    crowd = np.where(batch > 1, bench.fitted.crowd, 1.0)
+    return Steady(
+        ttft=ttft * crowd,
+        tpot=tpot,
+        ttft_p99=(soonest + others) * crowd,
+        tpot_p99=step + others / output,
+        output=batch * output / (ttft + (output - 1) * tpot),
+    )

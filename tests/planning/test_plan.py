@@ -1,16 +1,20 @@
 """Plans as a person reads them: right arithmetic, right reasons, nothing that cannot run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from planning.conftest import facts_for
 from planning.pairs import pair
 
 from planners.candidates import cost_per_1k
 from planners.catalog import find_model, load_prices
 from planners.corrections import Corrections
 from planners.performance.formats import weight_format
+from planners.plan import plan as plan_of
 from planners.sizes import stored_type, weight_bytes
+from schemas.command import OptimizeInference
 from schemas.correction import OperatingPoint
 from schemas.error import AgentError, ErrorCode
 from schemas.evidence import Evidence
@@ -95,6 +99,19 @@ def relaxed(fields: dict[str, Any], plan: Plan) -> dict[str, Any]:
         else:
             (constraints if item.limit in {"max_quality_loss", "budget_monthly"} else targets)[item.limit] = item.needed
     return {**fields, "targets": targets, "constraints": constraints, "workload": workload}
+
+
+def test_a_hosts_gpus_are_left_out_aloud() -> None:
+    """Engines are installed here for the processor alone: the plan says so, and how to have the GPU planned for."""
+    request = OptimizeInference.model_validate(
+        {"cmd": "OPTIMIZE_INFERENCE", "model": "SmolLM2-135M", "constraints": {"hardware": "host"}}
+    )
+    facts = facts_for(request)
+    assert facts.host is not None
+    seen = replace(facts, host=facts.host.model_copy(update={"gpus": ("NVIDIA H200", "NVIDIA H200")}))
+    said = {one.name: one.value for one in plan_of(request, seen).assumptions}
+    assert said["GPUs of this host"] == "2 x NVIDIA H200, left out"
+    assert "GPUs of this host" not in {one.name for one in plan_of(request, facts).assumptions}
 
 
 def test_the_host_is_offered_at_least_four_formats_and_none_beyond_the_limit(answer: Answer) -> None:

@@ -25,6 +25,8 @@ ROW = {
     "metric": "output_throughput_total",
     "note": "",
 }
+SMALL = {"model": "Llama-3.1-8B"}
+"""Leaves an accelerator room for many requests."""
 MLPERF = {"isl": "LongBench set", "osl": "see note", "framework": "TensorRT-LLM (TensorRT 10.11)", "tp": ""}
 
 
@@ -72,6 +74,32 @@ def test_a_burst_has_no_more_in_flight_than_it_sends() -> None:
     assert part.batch.tolist() == [4.0, 400.0, np.inf]
     four, many, full = Observations.of(cases).expected(calibration())
     assert 5 * four < many <= full
+
+
+def test_clients_in_step_hear_later_and_then_faster() -> None:
+    """What half of the others' prompts delay is the first token where clients are in step, the later ones elsewhere."""
+    found = {}
+    for cell in ("64", "64 in step"):
+        metrics = ("ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "output_throughput_total")
+        cases = [case(**SMALL, osl="128", batch_or_concurrency=cell, metric=metric) for metric in metrics]
+        found[cell] = dict(zip(metrics, Observations.of(cases).expected(calibration()), strict=True))
+    drifted, together = found.values()
+    assert together["ttft_p50"] > 1.5 * drifted["ttft_p50"]
+    assert together["tpot_p50"] < drifted["tpot_p50"] <= drifted["tpot_p99"]
+    assert together["ttft_p99"] == pytest.approx(drifted["ttft_p99"])
+    assert case(batch_or_concurrency="64 in step").regime is Regime.STEP
+
+
+@pytest.mark.parametrize("cell", ["2 req/s", "2.0 requests per second", "rate 2 rps", "2 QPS"])
+def test_a_stated_rate_is_served_while_the_server_keeps_up(cell: str) -> None:
+    """Two requests a second are 512 tokens a second, not two open requests; a flood is what the server can do."""
+    slow, quick = (case(**SMALL, batch_or_concurrency=text) for text in (cell, "900 req/s"))
+    assert (slow.regime, slow.batch) == (Regime.RATE, 2.0)
+    served, flooded = Observations.of([slow, quick]).expected(calibration())
+    assert served == pytest.approx(2 * 256)
+    assert served < flooded < 900 * 256
+    first = [case(**SMALL, metric="ttft_p50", batch_or_concurrency=f"{rate} req/s") for rate in (0.1, 2, 6)]
+    assert np.all(np.diff(Observations.of(first).expected(calibration())) > 0)
 
 
 def test_of_runs_that_contradict_the_one_goes_that_more_others_contradict() -> None:

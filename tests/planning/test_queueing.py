@@ -8,6 +8,7 @@ from planners.catalog import find_hardware, find_model, load_prices
 from planners.performance.sources import Layout
 from planners.performance.steps import step_functions
 from planners.plan import Facts
+from planners.queueing import Replica, closed_loop
 from planners.search import search
 from schemas.command import OptimizeInference
 
@@ -72,3 +73,35 @@ def test_closed_forms_agree_with_simulated_arrivals(case: tuple[str, str, float,
     found = np.median(ratios(*case), axis=0)
     assert 0.75 < found[0] < 1.33
     assert 0.67 < found[1] < 1.5
+
+
+def test_clients_in_step_wait_for_each_others_prompts() -> None:
+    """Eight open, 20 ms for a prompt alone and 10 ms beside others, 5 ms a step, answers of 101 tokens.
+
+    The first token of the median comes after the half of the others, the last of all after everybody's; who waits
+    for them at first waits no more later, so that first and later tokens add up to what Little's law says.
+    """
+    one = np.ones((1, 1))
+    replica = Replica(
+        batches=np.array([1.0, 8.0]),
+        tpot_s=np.array([[0.005, 0.0057]]),
+        step_s=np.array([[0.005, 0.005]]),
+        tokens_s=np.array([[101 / 0.52, 8 * 101 / 0.6]]),
+        prompt_s=one * 0.020,
+        busy_s=one * 0.010,
+        alone_s=one * 0.012,
+        passes=one,
+        joins=one.astype(bool),
+        output=101,
+    )
+    seen = closed_loop(replica, one * 8.0)
+    assert seen.ttft_p50[0, 1] == pytest.approx(20 + 5 + 3.5 * 10)
+    assert seen.ttft_p95[0, 1] == pytest.approx(20 + 5 + 0.95 * 70)
+    assert seen.latency_p50[0, 1] == pytest.approx(600)
+    assert seen.ttft_p50[0, 1] + 100 * seen.tpot[0, 1] == pytest.approx(600)
+    assert seen.tpot_p95[0, 1] == pytest.approx((600 - 25) / 100)
+    alone = closed_loop(replica, one)
+    assert alone.ttft_p50[0, 0] == pytest.approx(20)
+    assert alone.ttft_p50[0, 0] + 100 * alone.tpot[0, 0] == pytest.approx(520)
+    queued = closed_loop(replica, one * 16.0)
+    assert queued.ttft_p50[0, 1] == pytest.approx(60 + 600)
