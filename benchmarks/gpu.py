@@ -69,6 +69,8 @@ class Load(NamedTuple):
     output: int
     open: int = 0
     rate: float = 0
+    batch: bool = False
+    """Whether they are one batch, whose prompts are read before any answer begins."""
 
     @property
     def level(self) -> LevelSpec:
@@ -84,7 +86,7 @@ class Load(NamedTuple):
         """As rows say it: answers of one length keep clients in step."""
         if self.rate:
             return f"{self.rate:g} req/s"
-        return f"{self.open} in step" if self.open > 1 else "1"
+        return f"{self.open} in step" if self.open > 1 and not self.batch else str(self.open)
 
 
 LOADS = (
@@ -220,7 +222,7 @@ async def timed_llamacpp(job: Job) -> list[Cells]:
     for line in (await _output(job, ["llama-batched-bench", *model, *beside, "--output-format", "jsonl"])).splitlines():
         if line.startswith("{"):
             one = json.loads(line)
-            load = Load(int(one["pp"]), int(one["tg"]), int(one["pl"]))
+            load = Load(int(one["pp"]), int(one["tg"]), int(one["pl"]), batch=True)
             measured = ("decode_tok_s_total", one["speed_tg"], "tok/s")
             rows.append(job.row(version, load, measured, "llama-batched-bench, flash attention"))
     for row in rows:
@@ -242,6 +244,20 @@ async def _output(job: Job, words: list[str]) -> str:
     return "\n".join(lines)
 
 
+TIMED = {"vllm": timed_vllm, "llama.cpp": timed_llamacpp}
+
+
+def asked(words: str) -> tuple[str, str, str]:
+    """Engine, model and format of one job."""
+    engine, _, rest = words.partition(":")
+    model, _, weight_format = rest.partition(":")
+    if engine not in TIMED or not weight_format:
+        raise argparse.ArgumentTypeError(
+            f"write ENGINE:MODEL:FORMAT with {' or '.join(TIMED)} as the engine, not {words}"
+        )
+    return engine, model, weight_format
+
+
 async def here(out: Path) -> Accelerator:
     """This machine's GPU in the catalog, by the name that `nvidia-smi` prints."""
     words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
@@ -254,20 +270,18 @@ async def measure(given: argparse.Namespace) -> None:
     """Every job; its rows are written when it ends."""
     given.out.mkdir(parents=True, exist_ok=True)
     accelerator = await here(given.out)
-    for words in given.jobs:
-        engine, model, weight_format = words.split(":")
+    for engine, model, weight_format in given.jobs:
         job = Job(engine, model, weight_format, accelerator, given.out)
-        timed = timed_vllm if job.engine == "vllm" else timed_llamacpp
         with (given.out / f"{job.name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS.split(","))
             writer.writeheader()
-            writer.writerows(await timed(job))
+            writer.writerows(await TIMED[job.engine](job))
 
 
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("jobs", nargs="+", metavar="ENGINE:MODEL:FORMAT")
+    parser.add_argument("jobs", nargs="+", type=asked, metavar="ENGINE:MODEL:FORMAT")
     parser.add_argument("--out", type=Path, required=True, help="a folder for rows, logs and raw requests")
     asyncio.run(measure(parser.parse_args()))
 
