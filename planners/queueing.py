@@ -119,7 +119,7 @@ def closed_loop(replica: Replica, always_open: Floats) -> Latency:
 
     Answers are of one length, so clients that begin together stay in step and their prompts come together: in the
     median half of the others' are ahead of one, at the 95th percentile nearly all. What waits less for its first
-    token waits the more for the rest. (Measured so with llama.cpp, OpenVINO and vLLM; `docs/accuracy.md`.)
+    token waits the more for the rest. (Measured so, on one H200 and on two cores: `docs/accuracy.md`.)
     """
     wanted = np.maximum(always_open, 1.0)
     held = np.minimum(wanted, replica.batches[None, :])
