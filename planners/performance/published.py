@@ -83,7 +83,10 @@ _METRICS = (
     (r"^samples_per_s|^requests?_per_s|^rps|^req", Metric.REQUESTS),
     (r"throughput|^output_tok|^tok_s|^tokens_per_s", Metric.OUTPUT),
 )
-_PER_SECOND = re.compile(r"(\d+(?:\.\d+)?)\s*(?:req(?:uest)?s?\s*(?:/|per)\s*s|rps|qps)")
+_PER_SECOND = re.compile(
+    r"(?P<ahead>\d+(\.\d+)?)\s*(req(uest)?s?\s*(/|per)\s*s|rps|qps)"
+    r"|\b(rate|rps|qps)\s*[=:]?\s*(?P<behind>\d+(\.\d+)?)"
+)
 _LOOPED = frozenset({"vllm", "sglang", "tgi"})
 _LAYER_SPLIT = frozenset({"llama.cpp", "exllama", "exllamav2", "autoawq", "transformers", "ctransformers"})
 _ONE = 1.0
@@ -209,7 +212,7 @@ def _load(row: dict[str, str], metric: str, engine: str, data: DataSet | None) -
         return (Regime.POISSON if poisson else Regime.QUEUED), 0.0
     rate = _PER_SECOND.search(text)
     if rate is not None:
-        return Regime.RATE, float(rate[1])
+        return Regime.RATE, float(rate["ahead"] or rate["behind"])
     number = re.search(r"\d+(\.\d+)?", text)
     if "inf" in text or "max" in text or number is None:
         return Regime.QUEUED, 0.0

@@ -90,7 +90,9 @@ def test_clients_in_step_hear_later_and_then_faster() -> None:
     assert case(batch_or_concurrency="64 in step").regime is Regime.STEP
 
 
-@pytest.mark.parametrize("cell", ["2 req/s", "2.0 requests per second", "rate 2 rps", "2 QPS"])
+@pytest.mark.parametrize(
+    "cell", ["2 req/s", "2.0 requests per second", "rate 2 rps", "2 QPS", "QPS=2", "request rate: 2"]
+)
 def test_a_stated_rate_is_served_while_the_server_keeps_up(cell: str) -> None:
     """Two requests a second are 512 tokens a second, not two open requests; a flood is what the server can do."""
     slow, quick = (case(**SMALL, batch_or_concurrency=text) for text in (cell, "900 req/s"))
