@@ -92,11 +92,7 @@ def candidate_at(found: Searched, flat: int) -> Candidate:
 
 
 def _prediction(found: Searched, strategy: Strategy, cell: int, column: int) -> Prediction:
-    latency = found.judged.latency
-    speed = {
-        field: _speed(found, strategy, field, float(getattr(latency, field)[cell, column]), cell)
-        for field in SPEED_METRICS
-    }
+    speed = {field: _speed(found, strategy, field, cell, column) for field in SPEED_METRICS}
     throughput = speed["capacity"]
     tokens = _scaled(throughput, found.traffic.output_tokens, "tokens/s")
     monthly = float(found.judged.monthly[cell, 0])
@@ -119,7 +115,8 @@ def _prediction(found: Searched, strategy: Strategy, cell: int, column: int) -> 
     )
 
 
-def _speed(found: Searched, strategy: Strategy, field: str, value: float, cell: int) -> Estimate:
+def _speed(found: Searched, strategy: Strategy, field: str, cell: int, column: int) -> Estimate:
+    value = float(getattr(found.judged.latency, field)[cell, column])
     unit = "requests/s" if field == "capacity" else "ms"
     measured = found.corrections.exact(strategy, SPEED_METRICS[field], found.traffic.point)
     if measured is not None and field not in {"ttft_p99", "tpot_p95"}:
@@ -132,7 +129,7 @@ def _speed(found: Searched, strategy: Strategy, field: str, value: float, cell: 
             evidence=Evidence.MEASURED,
             source="measured by this agent",
         )
-    sd = float(found.judged.spread[field][cell, 0])
+    sd = float(found.judged.spread[field][cell, column])
     served = found.served
     kept = {"tpot": served.step_evidence, "capacity": served.rate_evidence}.get(field)
     evidence = Evidence.CALIBRATED if kept is None else kept[cell]

@@ -58,7 +58,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Judged:
-    """Every candidate under the traffic. Spreads are standard deviations of logarithms by cell, (C, 1)."""
+    """Every candidate under the traffic. Spreads are standard deviations of logarithms, (C, B)."""
 
     latency: Latency
     spread: dict[str, Floats]
@@ -102,7 +102,7 @@ def judge(
     rents: tuple[Rent | None, ...] | None = None,
 ) -> Judged:
     """Every candidate against every limit; `rents` where they are known from an earlier call."""
-    latency, spread = _corrected(under(traffic, space, served), space, served, corrections)
+    latency, spread = _corrected(under(traffic, space, served), traffic, space, served, corrections)
     quality = tuple(
         _measured_quality(estimate, corrections, space, index) for index, estimate in enumerate(served.quality)
     )
@@ -189,11 +189,16 @@ def rent_of(space: Space, prices: PriceTable, constraints: Constraints) -> tuple
 
 
 def _corrected(
-    latency: Latency, space: Space, served: Served, corrections: Corrections
+    latency: Latency, traffic: Traffic, space: Space, served: Served, corrections: Corrections
 ) -> tuple[Latency, dict[str, Floats]]:
-    """Latency shifted by what was measured near each group, and the spread of each figure."""
+    """Latency shifted by what was measured near each group, and the spread of each figure.
+
+    First tokens of clients in step wait for each other's prompts: what is unsure of rates is unsure of them too.
+    """
+    in_step = traffic.rate == 0 and space.replicas[:, None] < traffic.concurrency
+    first = np.hypot(served.sd_first, np.where(in_step, served.sd_rate, 0.0))
     guessed = np.array([way.log_sd for way in space.ahead])[space.speculation][:, None]
-    base: dict[str, Floats] = {"ttft": served.sd_first, "tpot": served.sd_step, "capacity": served.sd_rate}
+    base: dict[str, Floats] = {"ttft": first, "tpot": served.sd_step, "capacity": served.sd_rate}
     base["latency"] = np.hypot(0.5 * served.sd_first, served.sd_step)
     changed: dict[str, Floats] = {}
     spread: dict[str, Floats] = {}
@@ -207,7 +212,7 @@ def _corrected(
             factor = np.exp([shift.log_shift for shift in shifts])
             changed[field] = getattr(latency, field) * factor[space.group][:, None]
             sd = sd * np.array([shift.spread for shift in shifts])[space.group][:, None]
-        spread[field] = np.hypot(sd, guessed)
+        spread[field] = np.broadcast_to(np.hypot(sd, guessed), latency.latency_p50.shape)
     return replace(latency, **changed), spread
 
 

@@ -1,18 +1,22 @@
 """Plans as a person reads them: right arithmetic, right reasons, nothing that cannot run."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from planning.conftest import facts_for
 from planning.pairs import pair
 
-from planners.candidates import cost_per_1k
+from planners.candidates import candidate_at, cost_per_1k
 from planners.catalog import find_model, load_prices
 from planners.corrections import Corrections
+from planners.judge import Z90
 from planners.performance.formats import weight_format
 from planners.plan import plan as plan_of
+from planners.search import search
 from planners.sizes import stored_type, weight_bytes
 from schemas.command import OptimizeInference
 from schemas.correction import OperatingPoint
@@ -112,6 +116,22 @@ def test_a_hosts_gpus_are_left_out_aloud() -> None:
     said = {one.name: one.value for one in plan_of(request, seen).assumptions}
     assert said["GPUs of this host"] == "2 x NVIDIA H200, left out"
     assert "GPUs of this host" not in {one.name for one in plan_of(request, facts).assumptions}
+
+
+def test_an_interval_is_that_of_the_batch_it_stands_beside() -> None:
+    """Others measured Llama-3.1-8B with many requests open: what is known of 256 is not what is known of one."""
+    fields = {"cmd": "OPTIMIZE_INFERENCE", "model": "llama-3.1-8b", "constraints": {"hardware": "1xH100-SXM"}}
+    request = OptimizeInference.model_validate(fields | {"workload": {"concurrency": 64}})
+    found, _ = search(request, facts_for(request))
+    spreads = np.where(found.judged.runs, found.judged.spread["tpot"], np.nan)
+    cell = int(np.nanargmax(np.nanmax(spreads, axis=1) - np.nanmin(spreads, axis=1)))
+    known = np.flatnonzero(found.judged.runs[cell])
+    widths = []
+    for column in known:
+        tpot = candidate_at(found, cell * found.space.batches.size + int(column)).prediction.tpot_ms
+        widths.append(math.log(tpot.high / tpot.low))
+    assert max(widths) > 1.05 * min(widths)
+    assert widths == pytest.approx((2 * Z90 * spreads[cell, known]).tolist(), rel=0.02)
 
 
 def test_the_host_is_offered_at_least_four_formats_and_none_beyond_the_limit(answer: Answer) -> None:
