@@ -61,6 +61,9 @@ def speed_tables() -> list[str]:
     ways = every_way(rows)
     plain = {way: misses(rows, found) for way, found in ways.items()}
     lines = ["## Physics and neighbours", "", *_by_class(plain, silicon=False)]
+    first = {row.id for row in load(FILES[0])}
+    older = {way: [miss for miss in missed if miss.row.id in first] for way, missed in plain.items()}
+    lines += ["", f"### Of these, the rows of `{FILES[0]}`", "", *_by_class(older, silicon=False)]
     for way in (SAME, "pair"):
         lines += ["", f"### By publication, {way} held out", "", *_by_publication(way, plain[way])]
     lines += ["", "## Runs of the same stated conditions beside each other", "", *_repeats(rows)]
@@ -124,8 +127,8 @@ def _line(way: str, name: str, missed: list[Miss], *, silicon: bool) -> str:
 
 def _deviation(miss: Miss, known: Calibration) -> float:
     """The deviation behind the shipped interval, for what the row's fit had not seen and the company it had."""
-    kind, engine = miss.row.kind, miss.row.case.engine.partition("/")[0]
-    return known.deviation(kind, engine, miss.new, miss.company)
+    case = miss.row.case
+    return known.deviation(miss.row.kind, case.engine.partition("/")[0], miss.new, miss.company, case.regime.value)
 
 
 def quality_table() -> list[str]:

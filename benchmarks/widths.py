@@ -15,7 +15,8 @@ KINDS = ("model", "engine", "family", "accelerator", "format")
 SHARES = 50
 """Steps of what intervals may keep of their widths."""
 FEW = 20
-"""Rows of a class below which what is new widens it as it does all classes together."""
+"""Rows of a class below which what is new widens it as it does all classes together, and of a class and regime below
+which company narrows it as it does the class."""
 
 
 def widths(apart: list[Miss], beside: list[Miss]) -> Widths:
@@ -33,7 +34,11 @@ def widths(apart: list[Miss], beside: list[Miss]) -> Widths:
         for kind in sorted({miss.row.kind for miss in apart}):
             own = [ratio for miss, ratio in only if miss.row.kind == kind]
             wider[kind][name] = _factor(own) if len(own) >= FEW else everywhere
-    closer = {kind: _closer([miss for miss in beside if miss.row.kind == kind], plain) for kind in sorted(wider)}
+    company = defaultdict(list)
+    for miss in beside:
+        company[miss.row.kind].append(miss)
+        company[f"{miss.row.kind}|{miss.row.case.regime.value}"].append(miss)
+    closer = {name: _closer(found, plain) for name, found in sorted(company.items()) if len(found) >= FEW}
     return Widths(spread, dict(wider), closer)
 
 

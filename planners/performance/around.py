@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _ALONE = 1.0
+_LOOP = Regime.LOOP.value
 _PLANNED = (Speed.FIRST, Speed.PREFILL, Speed.STEP, Speed.RATE)
 
 
@@ -57,15 +58,15 @@ def around(model: ModelFacts, *layouts: Layout, silicon: bool = False) -> Around
     """
     opened = np.concatenate([[_ALONE], layouts[0].batch.ravel().astype(np.float64)])
     heard = neighbours(silicon=silicon).hear_around(_places(model, layouts), opened, _PLANNED)
-    closer = calibration(silicon=silicon).widths.closer
+    widths = calibration(silicon=silicon).widths
     alone, batches = slice(0, 1), slice(1, None)
-    rates = [closer.get(rate_class(layout.engine, layout.accelerator.key), 1.0) for layout in layouts]
+    rates = [widths.closest(rate_class(layout.engine, layout.accelerator.key), _LOOP) for layout in layouts]
     rate = np.repeat(rates, [layout.tp.size for layout in layouts])[:, None]
-    first = closer.get("ttft-unloaded", 1.0)
+    first = widths.closest("ttft-unloaded", Regime.STATIC.value)
     return Around(
         first=Said.of(heard[Speed.FIRST], alone, first),
         prompt=Said.of(heard[Speed.PREFILL], alone, rate),
-        step=Said.of(heard[Speed.STEP], batches, closer["tpot"]),
+        step=Said.of(heard[Speed.STEP], batches, widths.closest("tpot", _LOOP)),
         rate=Said.of(heard[Speed.RATE], batches, rate),
     )
 
@@ -92,7 +93,7 @@ def _named(model: ModelFacts, layout: Layout) -> Named:
         model=model.name,
         accelerator=layout.accelerator.key,
         weight_format=layout.weight_format,
-        regime=Regime.LOOP.value,
+        regime=_LOOP,
         limit=0.0,
         percentile="p50",
         speed=Speed.STEP.name,

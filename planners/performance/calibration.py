@@ -179,7 +179,11 @@ class Widths:
     wider: dict[str, dict[str, float]]
     """By class: by how much a model, engine, accelerator, family or format that no fitted row had widens it."""
     closer: dict[str, float]
-    """By class: what is left of it in the closest company of rows of the same model and accelerator."""
+    """By class, and by class and regime: what is left of it in the closest company of rows of the same pair."""
+
+    def closest(self, kind: str, regime: str) -> float:
+        """What the closest company leaves of a class's deviation where requests arrive in a `regime`."""
+        return self.closer.get(f"{kind}|{regime}", self.closer.get(kind, 1.0))
 
 
 def narrowed(closer: Floats | float, company: Floats) -> Floats:
@@ -206,14 +210,14 @@ class Calibration:
         implied = {"family": "accelerator", "engine": "format"}
         return [kind for kind in found if kind not in {implied.get(other) for other in found}]
 
-    def deviation(self, kind: str, engine: str, new: list[str], company: float = 0.0) -> float:
+    def deviation(self, kind: str, engine: str, new: list[str], company: float = 0.0, regime: str = "") -> float:
         """Standard deviation of a logarithm for a class of speed.
 
-        What is new widens it, independently of the rest; `company` of rows of the same pair narrows it.
+        What is new widens it, independently of the rest; `company` of rows of the same pair narrows it, by regime.
         """
         own = self.widths.spread.get(kind if "engine" in new else f"{kind}|{engine}", self.widths.spread[kind])
         widened = own * math.sqrt(1 + sum(self.widths.wider[kind][name] ** 2 - 1 for name in new))
-        return widened * float(narrowed(self.widths.closer[kind], np.array(company)))
+        return widened * float(narrowed(self.widths.closest(kind, regime), np.array(company)))
 
     def parameters(self, subjects: list[Subject]) -> Parameters:
         """Parameters of `subjects`, arrays of shape (len(subjects),)."""

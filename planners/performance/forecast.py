@@ -79,4 +79,4 @@ def _estimate(case: Condition, value: float, measured: bool, company: float) -> 
 def spread_of(case: Condition, *, silicon: bool = False, company: float = 0.0) -> float:
     """Standard deviation of the logarithm: of the class and engine, wider for what no fitted row had."""
     known, who = calibration(silicon=silicon), subject(case)
-    return known.deviation(kind_of(case), who.engine, known.new(who), company)
+    return known.deviation(kind_of(case), who.engine, known.new(who), company, case.regime.value)

@@ -126,6 +126,16 @@ def test_intervals_are_narrower_among_neighbours(rows: list[Row]) -> None:
     assert near.high / near.low < far.high / far.low
 
 
+def test_neighbours_narrow_a_tuned_load_less_than_one_that_was_chosen() -> None:
+    """What a row's own load took is foreseeable beside others; what a suite's limits let a vendor reach hardly is."""
+    known = calibration()
+    chosen, tuned, other = (
+        known.deviation("tpot", "tensorrt-llm", [], 0.9, regime) for regime in ("loop", "poisson", "none such")
+    )
+    assert chosen <= other < tuned <= known.deviation("tpot", "tensorrt-llm", [])
+    assert other == known.deviation("tpot", "tensorrt-llm", [], 0.9)
+
+
 def test_a_held_out_row_is_not_its_own_neighbour(rows: list[Row]) -> None:
     """What is left of a row with nobody near is what the fit left of it, whatever was measured there."""
     two = [row for row in rows if row.case.engine == "vllm"][:1] + [row for row in rows if row.source == "neuron"][:1]
