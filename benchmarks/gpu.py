@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.rows import COLUMNS
 from benchmarks.weightless import write_folder, write_gguf
+from executors.host import gpus
 from executors.measure.builtin import BuiltIn
 from executors.measure.client import Client, connected
 from executors.measure.load import run_level
@@ -167,12 +168,12 @@ async def timed_vllm(job: Job) -> list[Cells]:
     """The rows of one server, load by load."""
     rows = []
     version = f"vLLM {metadata.version('vllm')}"
-    random = np.random.default_rng(SEED)
+    random, vocab = np.random.default_rng(SEED), find_model(job.model).vocab
     async with served(job) as endpoint, connected(REQUEST_S) as session:
         job.say(f"ready after {endpoint.ready_s:.1f} s")
         for load in LOADS:
             level = load.level
-            prompts = random.integers(2, find_model(job.model).vocab, (level.requests, load.prompt)).tolist()
+            prompts = random.integers(2, vocab, (level.requests, load.prompt)).tolist()
             client = BuiltIn(Client(session, endpoint, prompts, load.output))
             await client.send(level.model_copy(update={"requests": max(1, load.open)}), SEED)
             told = await run_level(endpoint, client, level, seed=SEED, rows=job.out / f"{job.name}.jsonl")
@@ -259,11 +260,11 @@ def asked(words: str) -> tuple[str, str, str]:
 
 
 async def here(out: Path) -> Accelerator:
-    """This machine's GPU in the catalog, by the name that `nvidia-smi` prints."""
-    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
-    async with Child(words, log=out / "nvidia-smi.log", read_output=True) as child:
-        name = b"".join([line async for line in child.lines()]).decode()
-    return find_hardware(name)[0].accelerator
+    """This machine's first GPU in the catalog."""
+    names = await gpus(out / "nvidia-smi.log")
+    if not names:
+        raise SystemExit("nvidia-smi names no GPU here; run this on a machine that has one")
+    return find_hardware(names[0])[0].accelerator
 
 
 async def measure(given: argparse.Namespace) -> None:

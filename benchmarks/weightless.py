@@ -18,6 +18,8 @@ from schemas.model import ModelFacts
 Bytes = NDArray[np.uint8]
 
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+QWENS = {"qwen3": "Qwen3", "qwen3moe": "Qwen3Moe"}
+"""Families with norms of queries and keys, as Hugging Face calls them; all others are taken for Llama."""
 EPSILON = 1e-5
 SEED = 1
 
@@ -36,8 +38,7 @@ def write_folder(model: ModelFacts, folder: Path, *, awq: bool = False) -> None:
 
 def _config(model: ModelFacts) -> dict[str, object]:
     """Hugging Face's names; dense models as Llama or Qwen3 (norms of queries and keys), experts as Qwen3's."""
-    kinds = {"qwen3": "Qwen3", "qwen3moe": "Qwen3Moe"}
-    name = kinds.get(model.family, "Llama")
+    name = QWENS.get(model.family, "Llama")
     config: dict[str, object] = {
         "architectures": [f"{name}ForCausalLM"],
         "model_type": {"Qwen3Moe": "qwen3_moe"}.get(name, name.lower()),
@@ -84,8 +85,7 @@ SCALE = np.float16(1e-3).tobytes()
 def write_gguf(model: ModelFacts, weight_format: str, path: Path) -> None:
     """A GGUF of a Llama or Qwen3, dense or of experts, in `Q4_K_M` or `Q8_0`; needs the package `gguf`."""
     gguf = importlib.import_module("gguf")  # on the machine that has the GPU, not among the agent's own
-    arch = {"qwen3": "qwen3", "qwen3moe": "qwen3moe"}.get(model.family, "llama")
-    writer = gguf.GGUFWriter(path, arch)
+    writer = gguf.GGUFWriter(path, model.family if model.family in QWENS else "llama")
     writer.add_block_count(model.layers)
     writer.add_context_length(model.context)
     writer.add_embedding_length(model.hidden)
@@ -142,7 +142,7 @@ def _tensors(model: ModelFacts, weight_format: str) -> Iterator[tuple[str, tuple
         yield at + "attn_k.weight", (keys, model.hidden), plain
         yield at + "attn_v.weight", (keys, model.hidden), better if more else plain
         yield at + "attn_output.weight", (model.hidden, width), plain
-        if model.family.startswith("qwen3"):
+        if model.family in QWENS:
             yield at + "attn_q_norm.weight", (model.head_dim,), "F32"
             yield at + "attn_k_norm.weight", (model.head_dim,), "F32"
         yield at + "ffn_norm.weight", (model.hidden,), "F32"

@@ -75,7 +75,7 @@ async def probe(log: Path) -> HostFacts:
         gflops={threads: rate.gflops for threads, rate in rates.items()},
         busy_cores=round(busy, 2),
         load_average=load,
-        gpus=await _gpus(log),
+        gpus=await gpus(log),
     )
 
 
@@ -94,7 +94,7 @@ async def _rates(threads: int, log: Path) -> Rates:
     return Rates.model_validate_json(output)
 
 
-async def _gpus(log: Path) -> tuple[str, ...]:
+async def gpus(log: Path) -> tuple[str, ...]:
     """NVIDIA's GPUs by name; none where their driver's own tool is not there or finds none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:

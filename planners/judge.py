@@ -195,8 +195,10 @@ def _corrected(
 
     First tokens of clients in step wait for each other's prompts: what is unsure of rates is unsure of them too.
     """
-    in_step = traffic.rate == 0 and space.replicas[:, None] < traffic.concurrency
-    first = np.hypot(served.sd_first, np.where(in_step, served.sd_rate, 0.0))
+    first = served.sd_first
+    if traffic.rate == 0:
+        in_step = space.replicas[:, None] < traffic.concurrency
+        first = np.hypot(first, np.where(in_step, served.sd_rate, 0.0))
     guessed = np.array([way.log_sd for way in space.ahead])[space.speculation][:, None]
     base: dict[str, Floats] = {"ttft": first, "tpot": served.sd_step, "capacity": served.sd_rate}
     base["latency"] = np.hypot(0.5 * served.sd_first, served.sd_step)

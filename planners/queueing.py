@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from planners.performance.service import MOST_PROMPTS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -18,7 +20,6 @@ Bools = NDArray[np.bool_]
 MAX_UTILISATION = 0.95
 """Queues grow without measure nearer to one."""
 
-_MOST_PROMPTS = 0.97
 _Z95, _Z99 = 1.645, 2.326
 _CLOSED_P95, _CLOSED_P99 = 1.1, 1.2
 """Latency percentiles over the median with a fixed number open: 1.00 to 1.34, 1.03 in the median of twelve loads of
@@ -81,7 +82,7 @@ def open_loop(replica: Replica, rate: Floats) -> Latency:
     load = rate / capacity
     # Prompts take their share of the engine; decoding gets what is left, so its steps stretch.
     busy = _pass_s(replica, load)
-    prompt_load = np.clip(rate * busy, 0.0, _MOST_PROMPTS)
+    prompt_load = np.clip(rate * busy, 0.0, MOST_PROMPTS)
     step = np.maximum.accumulate(replica.step_s, axis=1) / (1 - prompt_load)
     held = np.minimum(_present(replica.batches, replica.batches / step, rate * replica.output), slots)
     tpot = at_batch(step, replica.batches, np.maximum(held, 1.0))

@@ -30,7 +30,7 @@ _NEAR, _REACHED = 0.35, 0.85
 """Times per token of systems that were tuned to a limit lie nearer to it than the physics says: a mean of logarithms,
 with this share of what they reach of their limit in the median (MLPerf 4.1 Server). Chosen on held-out systems."""
 _BISECTIONS = 12
-_MOST_PROMPTS = 0.97
+MOST_PROMPTS = 0.97
 """Share of an engine's time that prompts take at the most."""
 _NOBODY = 1e-9
 
@@ -93,7 +93,7 @@ def arriving(bench: Bench, rate: Floats, length: Floats, output: Floats) -> Stea
     most = np.maximum(_saturated(bench, length, output, np.ones(1)), 1.0)
     kept = np.minimum(rate, _in_flight(bench, most, length, output, np.ones(1)).output / output)
     alone, one = bench.first_token(np.ones(1), length), bench.newcomer(length, np.ones(1))
-    use = np.minimum(kept * one, _MOST_PROMPTS)
+    use = np.minimum(kept * one, MOST_PROMPTS)
 
     def times(batch: Floats) -> tuple[Floats, Floats]:
         tpot = bench.step(np.maximum(batch, 1.0), length + output / 2) / (1 - use)
@@ -121,10 +121,8 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits
     low, high = np.ones_like(most), most
     for _ in range(_BISECTIONS):
         middle = np.sqrt(low * high)
-        state = _in_flight(bench, middle, length, output, beams)
-        meets = (state.tpot * bench.fitted.tpot_tail <= limits.tpot) & (
-            state.ttft * bench.fitted.ttft_tail <= limits.ttft
-        )
+        state = _with_tails(bench, _in_flight(bench, middle, length, output, beams))
+        meets = (state.tpot_p99 <= limits.tpot) & (state.ttft_p99 <= limits.ttft)
         low, high = np.where(meets, middle, low), np.where(meets, high, middle)
     state = _in_flight(bench, np.maximum(low * bench.fitted.load, 1.0), length, output, beams)
     reached = _REACHED * limits.tpot / bench.fitted.tpot_tail
