@@ -96,7 +96,11 @@ class Row(Record):
         return "| " + " | ".join(cells) + " |"
 
     def wrong(self) -> Iterator[str]:
-        """What speaks against it."""
+        """What speaks against it.
+
+        Words may surprise the untouched model as much as the evaluation text surprises the artifact, and no more: where
+        a method loses a lot, its words do too, and where they are no language at all, no such loss was measured.
+        """
         expected = MUST.get(self.name, self.decision.verdict)
         if self.decision.verdict is not expected:
             yield f"{self.name}: {self.decision.sentence}"
@@ -108,10 +112,11 @@ class Row(Record):
         if self.artifact.curve:
             yield from self._untaught()
             return
-        text = log(self.decision.quality.baseline_perplexity)
+        text = log(self.decision.quality.perplexity)
         for said in (self.own, *(one.said for one in self.served if one.said)):
             if said.nats is None or len(said.words.split()) < FEW_WORDS or said.nats > text:
-                yield f"{self.name}: {said.words!r}, {said.nats} nats a token; the evaluation text has {text:.2f}"
+                nats = "no" if said.nats is None else f"{said.nats:.2f}"
+                yield f"{self.name}: {said.words!r}, {nats} nats a token, for at most {text:.2f}"
 
     def _untaught(self) -> Iterator[str]:
         """A student of a few steps writes no sentences yet; that it comes nearer to its teacher is what it shows."""

@@ -53,8 +53,8 @@ async def agent(url: str, runs: Path, models: Path) -> AsyncIterator[Child]:
         "INFERWRIGHT_MODELS": str(models),
         "INFERWRIGHT_ACK_WAIT_S": "2",
         "INFERWRIGHT_EFFORT__MAX_THREADS": "1",
-        "INFERWRIGHT_EFFORT__REQUESTS": "4",
-        "INFERWRIGHT_EFFORT__TRIALS": "1",
+        "INFERWRIGHT_EFFORT__REQUESTS": "32",
+        "INFERWRIGHT_EFFORT__TRIALS": "2",
         "INFERWRIGHT_EFFORT__LEVEL_LIMIT_S": "10",
         "INFERWRIGHT_EFFORT__JUDGE_TOKENS": "2000",
     }
@@ -109,6 +109,7 @@ async def test_a_killed_agents_rollout_ends_in_a_safe_state(
                 crowd.rate = 2.0
                 os.killpg(one.process.pid, signal.SIGKILL)
                 await one.wait()
+            assert holding.is_set(), updates[-1].detail
             alone = len(crowd.went)
             await asyncio.sleep(5)
             assert len(crowd.went) > alone

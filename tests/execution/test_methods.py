@@ -83,6 +83,12 @@ QUALITY = QualityMeasurement(
     tokens=1024,
     text="text",
 )
+DAMAGED = GateDecision(
+    verdict=GateVerdict.FAILED,
+    sentence="It fails.",
+    quality=QUALITY.model_copy(update={"perplexity": 150.0}),
+    limit=0.02,
+)
 SENSE = Said(words="the late 18th century", nats=0.9)
 ROW = Row(
     name="ct2-int8",
@@ -110,7 +116,9 @@ def served(**found: Any) -> Served:
         ({}, []),
         ({"name": "Q8_0"}, ["It fails."]),
         ({"own": Said(words="which see", nats=0.5)}, ["'which see'"]),
-        ({"own": Said(words='which see am " " "', nats=7.5)}, ["7.5 nats a token; the evaluation text has 2.94"]),
+        ({"own": Said(words='which see am " " "', nats=7.5)}, ["7.50 nats a token, for at most 3.00"]),
+        ({"decision": DAMAGED, "own": Said(words='which see am " " "', nats=4.5)}, []),
+        ({"decision": DAMAGED, "own": Said(words='which see am " " "', nats=7.5)}, ["for at most 5.01"]),
         ({"own": Said(words="", nats=None)}, ["''"]),
         ({"served": (Served(engine="vllm", claimed=True, refusal="no kernel"),)}, ["wrong of vllm: no kernel"]),
         ({"served": (Served(engine="vllm", claimed=False, said=SENSE),)}, ["wrong of vllm: it serves it"]),
