@@ -27,6 +27,21 @@ DATASETS: dict[str, DataSet] = {
     "sharegpt": DataSet("sharegpt", 246, 233),
 }
 
+REQUESTS = {
+    (128.0, 128.0): 30_000.0,
+    (128.0, 2048.0): 3000.0,
+    (128.0, 4096.0): 1500.0,
+    (500.0, 2000.0): 3000.0,
+    (1000.0, 1000.0): 3000.0,
+    (1000.0, 2000.0): 1500.0,
+    (2048.0, 128.0): 3000.0,
+    (2048.0, 2048.0): 1500.0,
+    (5000.0, 500.0): 1500.0,
+    (20_000.0, 2000.0): 1000.0,
+}
+"""How many requests NVIDIA's own runs of trtllm-bench send, by prompt and answer in tokens: "Preparing a Dataset" in
+TensorRT-LLM's docs/source/performance/perf-overview.md (v1.0)."""
+
 
 def dataset_of(row: dict[str, str]) -> DataSet | None:
     """The data set whose lengths a row's requests have; None where it gives lengths itself."""

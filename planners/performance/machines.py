@@ -47,12 +47,13 @@ class Formats:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a model is laid out; arrays of equal length. `chunk` in tokens."""
+    """How a model is laid out; arrays of equal length. `chunk` in tokens, `dealt` as in `Machine`."""
 
     tp: Floats
     pp: Floats
     chunk: Floats
     threads: Floats
+    dealt: Floats
 
 
 def machine_of(device: Accelerator, names: Formats, shape: Shape) -> Machine:
@@ -75,6 +76,7 @@ def machine_of(device: Accelerator, names: Formats, shape: Shape) -> Machine:
         pp=shape.pp,
         chunk=np.maximum(chunk, 1.0),
         reserved=one * _RESERVED.get(base, _RESERVED_ELSEWHERE),
+        dealt=shape.dealt,
     )
 
 

@@ -3,7 +3,7 @@
 `benchmarks/fit.py` minimises what is left over; `predict` and `benchmarks/accuracy.py` ask for the same numbers.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -55,11 +55,11 @@ class Part:
         return cls(
             regime=regime,
             rows=rows,
-            work=_work(cases),
+            work=Work.of([case.model for case in cases]),
             machine=Machine(*(np.concatenate([getattr(m, f.name) for m in machines]) for f in fields(Machine))),
             length=column("length"),
             output=column("output"),
-            batch=np.where(column("batch") > 0, column("batch"), np.inf if regime is Regime.QUEUED else 1.0),
+            batch=np.where(column("batch") > 0, column("batch"), column("sent") if regime is Regime.QUEUED else 1.0),
             beams=column("beams"),
             limits=Limits(column("limit_ttft"), column("limit_tpot")),
             tail=np.array([case.tail for case in cases]),
@@ -135,20 +135,12 @@ def subject(case: Condition) -> Subject:
     return subject_of(case.model, case.engine, case.accelerator, case.weight_format)
 
 
-def _work(cases: list[Condition]) -> Work:
-    """What the models ask; ranks that deal sequences keep whole ones, so that none caches what another does.
-
-    So does TensorRT-LLM (attention data parallelism) where rate alone counts for a mixture of experts, and under the
-    limits of a suite where the cache is latent.
-    """
-    work = Work.of([case.model for case in cases])
-    dealt = [_dealt(case) for case in cases]
-    return replace(
-        work, kv_heads=np.where(dealt, np.maximum(work.kv_heads, [case.tp for case in cases]), work.kv_heads)
-    )
-
-
 def _dealt(case: Condition) -> bool:
+    """Whether ranks deal sequences, so that none caches what another does (attention data parallelism).
+
+    So does TensorRT-LLM where rate alone counts for a mixture of experts, and under the limits of a suite where the
+    cache is latent.
+    """
     mixture = case.model.experts is not None and case.engine.startswith("tensorrt-llm")
     tuned = case.regime is Regime.QUEUED or (case.regime is Regime.POISSON and case.model.latent is not None)
     return mixture and tuned
@@ -157,7 +149,8 @@ def _dealt(case: Condition) -> bool:
 def _machine(case: Condition) -> Machine:
     one = np.ones(1)
     names = Formats(case.engine, case.weight_format, case.kv_format)
-    return machine_of(case.accelerator, names, Shape(one * case.tp, one * case.pp, one * _CHUNK, one * case.threads))
+    ranks = (case.tp, case.pp, _CHUNK, case.threads, case.tp if _dealt(case) else 1)
+    return machine_of(case.accelerator, names, Shape(*(one * value for value in ranks)))
 
 
 def _pick(record: Parameters, rows: Rows) -> Parameters:

@@ -43,6 +43,8 @@ class Machine:
     """Prompt tokens of one pass at the most."""
     reserved: Floats
     """Share of an answer for which the scheduler keeps room when it admits a request."""
+    dealt: Floats
+    """Ranks among which whole sequences are dealt, each with all weights but the experts; 1 where ranks share each."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,12 @@ class Bench:
         """
         work, machine, fitted = self.work, self.machine, self.fitted
         micro = np.maximum(batch / machine.pp, 1.0)
-        traffic = work.touched(micro) * machine.weight / (machine.tp * machine.bandwidth * fitted.bandwidth)
-        copies = np.minimum(machine.tp, work.kv_heads)
+        traffic = self._weights(micro) / (machine.bandwidth * fitted.bandwidth)
         cached = work.kv_elements(context) * machine.cell
-        traffic = traffic + micro * cached / (copies * machine.bandwidth * fitted.cache)
+        traffic = traffic + micro * cached / (self.parts() * machine.bandwidth * fitted.cache)
         attend = work.attend_decode * context + work.attend_window * np.minimum(context, work.window)
         arithmetic = micro * (2 * work.active() + attend) / (machine.tp * machine.peak * fitted.decode)
-        host = work.layers * fitted.layer_us + fitted.step_us + micro * fitted.sequence_us
+        host = work.layers * fitted.layer_us + fitted.step_us + micro / machine.dealt * fitted.sequence_us
         hops = (machine.pp - 1) * _HOP_SECONDS
         busy = self._join(traffic, arithmetic) + self._reduce(micro)
         if self.kernels is not None:
@@ -83,7 +84,7 @@ class Bench:
         tokens = prompts * length
         passes = np.maximum(np.ceil(tokens / machine.chunk), 1.0)
         each = np.minimum(tokens, machine.chunk)
-        traffic = passes * work.touched(each) * machine.weight / (machine.tp * machine.bandwidth * fitted.bandwidth)
+        traffic = passes * self._weights(each) / (machine.bandwidth * fitted.bandwidth)
         host = passes * (work.layers * fitted.eager_us + fitted.step_us)
         stages = (passes + machine.pp - 1) / (passes * machine.pp)
         busy = self._join(traffic, prompts * self._flops_seconds(length)) + self._reduce(tokens)
@@ -104,6 +105,15 @@ class Bench:
             measured = self.kernels.more * self.fitted.kernel_prompt
             busy = np.where(np.isnan(measured), busy, measured)
         return (busy + launches) / self.machine.pp
+
+    def parts(self) -> Floats:
+        """Ranks that cache different things: by heads, or by sequences where these are dealt. Others hold copies."""
+        return np.minimum(self.machine.tp, np.maximum(self.work.kv_heads, self.machine.dealt))
+
+    def _weights(self, tokens: Floats) -> Floats:
+        """Bytes of weights that one rank reads for a pass of `tokens`."""
+        again = (self.machine.dealt - 1) * self.work.always
+        return (self.work.touched(tokens) + again) * self.machine.weight / self.machine.tp
 
     def _flops_seconds(self, length: Floats) -> Floats:
         work, machine = self.work, self.machine

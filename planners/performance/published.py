@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
-from planners.performance.datasets import DATASETS, DataSet, dataset_of
+from planners.performance.datasets import DATASETS, REQUESTS, DataSet, dataset_of
 from planners.performance.formats import formats
 from planners.performance.names import engine_of
 from planners.performance.precisions import formats_of
@@ -69,6 +70,8 @@ class Condition:
     limit_ttft: float
     limit_tpot: float
     """The benchmark's limits in seconds, for Poisson arrivals."""
+    sent: float = inf
+    """Requests of the whole run, where it is known to end: no more can be in flight."""
 
 
 class UnreadableRowError(ValueError):
@@ -90,6 +93,8 @@ _PER_SECOND = re.compile(
 _LOOPED = frozenset({"vllm", "sglang", "tgi"})
 _LAYER_SPLIT = frozenset({"llama.cpp", "exllama", "exllamav2", "autoawq", "transformers", "ctransformers"})
 _ONE = 1.0
+_OWN_TOOL = "tensorrt-llm/queued"
+"""Its own benchmark, `trtllm-bench throughput`: no server, no client."""
 
 
 def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) -> Condition:
@@ -112,7 +117,7 @@ def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) 
     regime, batch = _load(row, name, engine, data)
     tp, pp, replicas = _shape(row, engine, count, size / device.memory_gb, regime)
     if engine == "tensorrt-llm" and regime is Regime.QUEUED and not batch:
-        engine = "tensorrt-llm/queued"  # its own benchmark tool: no server, no client
+        engine = _OWN_TOOL
     kind = "interactive" if "interactive" in name else "server"
     limits = data.limits.get(kind, data.limits["server"]) if data else (2.0, 0.2)
     if "link" not in row.get("note", "") and re.search(r";\s*PCIe", row.get("note", "")) and device.link_gbs > _PCIE:
@@ -132,6 +137,7 @@ def condition(row: dict[str, str], model: ModelFacts, accelerator: Accelerator) 
         output=output,
         beams=data.beams if data else 1,
         batch=batch,
+        sent=REQUESTS.get((length, output), inf) if engine == _OWN_TOOL else inf,
         regime=regime,
         metric=metric,
         tail="p99" in name,

@@ -18,6 +18,9 @@ USABLE = 0.9
 """Share of an accelerator's memory that replicas are planned to fill: vLLM's default. Launches claim 0.92 (`launch.py`)
 of what the runtime addresses, a percent less than what the driver reports."""
 _RUNTIME_BYTES = 2e9
+_GATHERED_BYTES = 6e9
+"""Work space beyond that of a rank which gathers the tokens of all others for its experts: 8,192 tokens of each of
+eight ranks, eight experts a token. Chosen on held-out mixtures, which differ little between 0 and this."""
 _SEQUENCES = 2048.0
 """Sequences in flight per accelerator at the most: the engines' usual limit where throughput is all that counts."""
 _LONGEST_QUEUE = 8.0
@@ -57,9 +60,10 @@ class Limits:
 def capacity(bench: Bench, context: Floats) -> Floats:
     """Sequences of `context` tokens whose KV cache fits beside the weights; at least one."""
     work, machine = bench.work, bench.machine
-    weights = (work.always + work.head + work.experts) * machine.weight
-    free = machine.tp * machine.pp * (machine.memory * USABLE - _RUNTIME_BYTES) - weights
-    copies = machine.tp / np.minimum(machine.tp, work.kv_heads)
+    weights = (work.always * machine.dealt + work.head + work.experts) * machine.weight
+    runtime = np.where(machine.dealt > 1, _GATHERED_BYTES, 0.0) + _RUNTIME_BYTES
+    free = machine.tp * machine.pp * (machine.memory * USABLE - runtime) - weights
+    copies = machine.tp / bench.parts()
     return np.maximum(free / (work.kv_elements(context) * machine.cell * copies), 1.0)
 
 

@@ -118,9 +118,8 @@ def bench_of(model: ModelFacts, *layouts: Layout) -> Bench:
 
 
 def _machine(layout: Layout) -> Machine:
-    shape = Shape(
-        *(array.astype(np.float64) for array in (layout.tp, layout.pp, layout.batched_tokens, layout.threads))
-    )
+    ranks = (layout.tp, layout.pp, layout.batched_tokens, layout.threads, np.ones_like(layout.tp))
+    shape = Shape(*(array.astype(np.float64) for array in ranks))
     return machine_of(layout.accelerator, Formats(layout.engine, layout.weight_format, layout.kv_format), shape)
 
 

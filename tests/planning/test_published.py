@@ -1,14 +1,18 @@
 """Rows of publications: what a row says of layouts, engines and load, and which runs contradict each other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.fit import FILES
+from benchmarks.fit import FILES, SHARPNESS
 from benchmarks.rows import REFERENCE, Row, consistent, load
 from planners.catalog import find_hardware, find_model
 from planners.performance.calibration import calibration
 from planners.performance.observe import Observations
+from planners.performance.physics import Bench
 from planners.performance.published import Condition, Regime, condition
+from planners.performance.service import capacity
 from planners.performance.silicon import available, kernels_of
 
 ROW = {
@@ -74,6 +78,34 @@ def test_a_burst_has_no_more_in_flight_than_it_sends() -> None:
     assert part.batch.tolist() == [4.0, 400.0, np.inf]
     four, many, full = Observations.of(cases).expected(calibration())
     assert 5 * four < many <= full
+
+
+def test_a_benchmark_that_ends_has_no_more_in_flight_than_it_sends() -> None:
+    """TensorRT-LLM's own sends 3,000 requests of some lengths, fewer than eight B200 hold; of others none knows."""
+    cells = {"framework": "TensorRT-LLM 1.0", "model": "Qwen3-235B-A22B", "precision": "FP4", "hw_key": "B200"}
+    cells |= {"accel_count": "8", "tp": "8", "batch_or_concurrency": "max (infinite rate)", "osl": "2048"}
+    ending, endless = case(**cells, isl="128"), case(**cells, isl="129")
+    assert [one.sent for one in (ending, endless)] == [3000, np.inf]
+    few, more = Observations.of([ending, endless]).expected(calibration())
+    assert few < 0.99 * more
+
+
+def test_ranks_that_deal_sequences_cache_each_once_and_read_more_weights() -> None:
+    """Qwen3-235B caches four heads: eight ranks that share its sequences keep each twice, ranks that deal do not."""
+    cells = {"framework": "TensorRT-LLM 1.0", "model": "Qwen3-235B-A22B", "precision": "FP8", "hw_key": "H200-SXM"}
+    cells |= {"accel_count": "8", "tp": "8"}
+    load = Observations.of([case(**cells, batch_or_concurrency=open_) for open_ in ("max", "8")])
+    one, far = np.ones(1), np.full(1, 4096.0)
+    queued, loop = (
+        Bench(part.work, part.machine, calibration().parameters([who]), SHARPNESS)
+        for part, who in zip(sorted(load.parts, key=lambda part: part.rows[0]), load.subjects, strict=True)
+    )
+    shared = replace(queued, machine=replace(queued.machine, dealt=one))
+    assert (queued.machine.dealt, loop.machine.dealt) == (8, 1)
+    assert (queued.parts(), shared.parts()) == (8, 4)
+    assert capacity(queued, far) > 1.5 * capacity(shared, far)
+    assert queued.step(one, one) > shared.step(one, one)
+    assert queued.step(1000 * one, far) < shared.step(1000 * one, far)
 
 
 def test_clients_in_step_hear_later_and_then_faster() -> None:
