@@ -160,8 +160,14 @@ _BIGGER = {("GH200", 144): (144.0, 4900.0)}
 """Memory (GB) and bandwidth (GB/s) of parts that share a key with a smaller one; NVIDIA GH200 datasheet (HBM3e)."""
 
 
+_FRUGAL = 0.5
+"""Share of its power that a GPU is given in MLPerf's systems of highest efficiency (MaxQ): assumed, none states it."""
+
+
 def _variant(device: Accelerator, row: dict[str, str]) -> Accelerator:
-    """The part with the memory that the row names, where parts of different memory share a key."""
+    """The part with the power and the memory that the row names, where others share its key."""
+    if "_MaxQ" in row.get("source", ""):
+        device = device.model_copy(update={"power_w": _FRUGAL * device.power_w})
     for text in re.findall(_GIGABYTES, f"{row.get('hardware', '')} {row.get('note', '')}"):
         memory = _BIGGER.get((device.key, int(text)))
         if memory:

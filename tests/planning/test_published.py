@@ -69,6 +69,15 @@ def test_tuned_systems_are_variants_by_their_year(framework: str, note: str, eng
     assert case(**MLPERF | {"isl": "OpenOrca set", "framework": framework, "note": note}).engine == engine
 
 
+def test_systems_of_highest_efficiency_are_slower() -> None:
+    """H200 in MLPerf 4.1: those that save power reach four fifths of the usual rate."""
+    cells = MLPERF | {"model": "Llama-2-70B", "precision": "FP8", "hw_key": "H200-SXM", "isl": "OpenOrca set"}
+    cells |= {"metric": "output_throughput_total_offline", "batch_or_concurrency": "Offline"}
+    cases = [case(**cells, source=f"results/H200-SXM-141GBx1_TRT{name}/llama2") for name in ("", "_MaxQ")]
+    usual, frugal = Observations.of(cases).expected(calibration())
+    assert 0.75 < frugal / usual < 0.9
+
+
 def test_a_burst_has_no_more_in_flight_than_it_sends() -> None:
     """Four requests at once decode as four, more of them faster together; a queue without end fills the server."""
     cells = ("all 4 at once", "all 400 at once", "max")
