@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.fit import fit
 from benchmarks.neighbours import lags, weigh
 from benchmarks.rows import Row
-from planners.performance.calibration import Calibration, share
+from planners.performance.calibration import Calibration, build_of, share
 from planners.performance.kernels import Kernels
 from planners.performance.observe import Observations, subject
 from planners.performance.places import Places, sign_of
@@ -29,15 +29,15 @@ SAME = "conditions"
 def _conditions(row: Row) -> tuple[object, ...]:
     """All that a run is under, whoever measured what of it."""
     case = row.case
-    server = (case.model.name, case.accelerator.key, case.engine, case.weight_format, case.kv_format, case.threads)
+    server = (build_of(case.model), case.accelerator.key, case.engine, case.weight_format, case.kv_format, case.threads)
     load = (case.length, case.output, case.beams, case.batch, case.regime.value, case.limit_ttft, case.limit_tpot)
     return (*server, case.tp, case.pp, case.replicas, *load)
 
 
 KEYS: dict[str, Callable[[Row], tuple[object, ...]]] = {
     SAME: _conditions,
-    "pair": lambda row: (row.publisher, row.case.model.name, row.case.accelerator.key),
-    "model": lambda row: (row.case.model.name,),
+    "pair": lambda row: (row.publisher, build_of(row.case.model), row.case.accelerator.key),
+    "model": lambda row: (build_of(row.case.model),),
     "accelerator": lambda row: (row.case.accelerator.key,),
     "source": lambda row: (row.publisher,),
 }

@@ -15,8 +15,9 @@ from planners.performance.places import FAMILY, Named, Places, Speed, named, sig
 Floats = NDArray[np.float64]
 
 OUT = Path(__file__).parents[1] / "planners" / "data" / "neighbours.csv"
-NOISE = 0.08
-"""Logarithmic standard deviation of a measurement around what its neighbours share."""
+NOISE, SCATTER = 0.08, 0.2
+"""Logarithmic standard deviations of a measurement around what its neighbours share, and of a first token at a suite's
+limits, where every tenth run of the same conditions lies two thirds apart."""
 TOLERATED = 0.1
 """Deviation beyond which a row counts less and less: one submitter's slow server says little of the others'."""
 TURNS = 8
@@ -37,9 +38,10 @@ def weigh(places: Places, lags: Floats) -> Neighbours:
         where = np.flatnonzero((places.engine == engine) & (families == family))
         own = places.pick(where)
         covariance, _ = likeness(own, own)
+        noise = np.where(own.speed == Speed.TUNED, SCATTER, NOISE)
         seen, trust = np.clip(lags[where], -FARTHEST, FARTHEST), np.ones(where.size)
         for _ in range(TURNS):
-            weights[where] = np.linalg.solve(covariance + np.diag(NOISE**2 / trust), seen)
+            weights[where] = np.linalg.solve(covariance + np.diag(noise**2 / trust), seen)
             trust = 1 / (1 + ((seen - covariance @ weights[where]) / TOLERATED) ** 2)
     return Neighbours(places, weights)
 

@@ -91,7 +91,15 @@ SHARES = frozenset({"bandwidth", "cache", "prefill", "decode", "link", "fill", "
 SHARE_WIDTH = 0.12
 """Efficiencies of an engine that nobody measured stay near what is usual, and below one; its first tokens near what
 prompts, steps and the client come to."""
-WIDE = {"client_us": 2.0, "first_us": 1.5, "stagger": 2.0, "crowd": 0.6}
+WIDE = {
+    "client_us": 2.0,
+    "first_us": 1.5,
+    "stagger": 2.0,
+    "crowd": 0.6,
+    "ttft_tail": 0.6,
+    "tpot_tail": 0.25,
+    "load": 0.4,
+}
 """Parameters that differ by an order of magnitude between a bare loop and a server behind a network; and one that takes
 up what the mechanism of first tokens under load does not explain, which had better be little."""
 MEASURED = 0.4

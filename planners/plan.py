@@ -130,12 +130,11 @@ def _kernels(facts: Facts, searched: Searched) -> Assumption:
 
 
 def _published(searched: Searched) -> Assumption:
-    """Which engines were measured with this very model on this hardware, so that predictions follow them."""
-    model = searched.model.name
-    found = published(model, {group.accelerator.key for group in searched.space.groups})
+    """Which engines were measured with a model of this shape on this hardware, so that predictions follow them."""
+    found = published(searched.model, {group.accelerator.key for group in searched.space.groups})
     value = ", ".join(f"{engine} {count}" for engine, count in found.most_common()) or "none"
     why = "predictions near them follow them" if found else "those of other models and other hardware are the nearest"
-    return Assumption(name="published figures of this model on this hardware", value=value, why=why)
+    return Assumption(name="published figures of a model of this shape on this hardware", value=value, why=why)
 
 
 def _assumptions(searched: Searched, facts: Facts) -> tuple[Assumption, ...]:

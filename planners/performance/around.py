@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import calibration, narrowed
+from planners.performance.calibration import build_of, calibration, family, narrowed
 from planners.performance.nearby import Heard, neighbours
 from planners.performance.places import Named, Places, Speed
 from planners.performance.published import Regime, rate_class
@@ -71,10 +71,10 @@ def around(model: ModelFacts, *layouts: Layout, silicon: bool = False) -> Around
     )
 
 
-def published(model: str, accelerators: set[str]) -> Counter[str]:
+def published(model: ModelFacts, accelerators: set[str]) -> Counter[str]:
     """How many published figures of a model there are on any of `accelerators`, by engine."""
-    rows = table("neighbours")
-    return Counter(row["engine"] for row in rows if row["model"] == model and row["accelerator"] in accelerators)
+    rows, build = table("neighbours"), build_of(model)
+    return Counter(row["engine"] for row in rows if row["model"] == build and row["accelerator"] in accelerators)
 
 
 def _places(model: ModelFacts, layouts: tuple[Layout, ...]) -> Places:
@@ -90,8 +90,9 @@ def _named(model: ModelFacts, layout: Layout) -> Named:
     return Named(
         engine=engine,
         variant=variant,
-        model=model.name,
+        model=build_of(model),
         accelerator=layout.accelerator.key,
+        family=family(layout.accelerator),
         weight_format=layout.weight_format,
         regime=_LOOP,
         limit=0.0,

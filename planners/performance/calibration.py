@@ -163,11 +163,21 @@ def traits(model: ModelFacts, accelerator: Accelerator, variant: str) -> tuple[s
     return moe + latent + grouped + slow + (("tuned",) if variant.startswith("mlperf") else ())
 
 
+def build_of(model: ModelFacts) -> str:
+    """The shape that speed hangs on: models that share it, as a fine-tune and its base, are one to a clock."""
+    attention = f"{model.heads}/{model.kv_heads}x{model.head_dim}" + (
+        f"~{model.latent.kv_rank}" if model.latent else ""
+    )
+    experts = model.experts
+    mixture = f" {experts.active}+{experts.shared}/{experts.count}x{experts.intermediate}" if experts else ""
+    return f"{model.layers}x{model.hidden} {attention} {model.intermediate}{mixture}"
+
+
 def subject_of(model: ModelFacts, engine: str, accelerator: Accelerator, weight: str) -> Subject:
     """The names under which the fitted effects of a model, an engine and its variant, and a format are kept."""
     name, _, variant = engine.partition("/")
     group, special = weight_format(weight).group, traits(model, accelerator, variant)
-    return Subject(name, variant, family(accelerator), group, accelerator.key, model.name, special)
+    return Subject(name, variant, family(accelerator), group, accelerator.key, build_of(model), special)
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,19 @@ from planners.tables import table
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PAIR, MODEL, ACCELERATOR = 0.3, 0.2, 0.1
-"""Standard deviations of lags that one model on one accelerator shares, a model wherever it runs, an accelerator."""
+PAIR, SIBLINGS, MODEL, ACCELERATOR = 0.25, 0.2, 0.2, 0.1
+"""Standard deviations of lags that one model on one accelerator shares, a model on a family of accelerators (H100 and
+H200), a model wherever it runs, an accelerator."""
 _NEAR = np.array([1.0, 1.5, 1.5, 1.5])
 _FAR = np.array([2.0, 2.5, 2.5, 2.5])
 """Over which logarithms of ranks, prompt, answer and open requests these change. Chosen, as all constants here, on
 held-out pairs and conditions, where half and twice as much do little."""
 _OTHER = 0.7
 """How alike places are that differ in variant, format, regime (or its limit) or percentile, for each of these."""
-_COUSINS = 0.8
-"""How alike two speeds of one run are: a step's and a rate's, a prompt's and an idle server's first token."""
-_ALIKE = np.array([[1.0 if a is b else _COUSINS * (FAMILY[a] == FAMILY[b]) for b in Speed] for a in Speed])
+_COUSINS, _DISTANT = 0.8, 0.1
+"""What of a lag a speed shares with the others of its family (a step's with a rate's, a prompt's with an idle server's
+first token) where the load is the row's own, and where memory or limits chose it; the rest is the speed's own."""
+_FAMILY = np.array([FAMILY[speed] for speed in Speed])
 _TOGETHER = 1000
 
 
@@ -73,14 +75,15 @@ class Neighbours:
             rows, weights = self._kin(at, where[0])
             if not weights.size:
                 continue
-            pair, part = _kinship(at.pick(where), rows)
+            servers, which = _distinct(at.pick(where))
+            pair, part = _kinship(servers, rows)
             near, far = (_opened(np.log(opened), rows, scale).T[:, None, :] for scale in (_NEAR, _FAR))
             alike = _cousins(asked, np.ones(asked.size, np.bool_), rows).T[:, :, None]
             weighed = alike * weights[:, None, None]
             lag = PAIR**2 * _summed(pair, weighed * near) + _summed(part, weighed * far)
             company = _crowd(_summed(pair, alike * near))
             for column, speed in enumerate(speeds):
-                found[speed].lag[where], found[speed].company[where] = lag[:, column], company[:, column]
+                found[speed].lag[where], found[speed].company[where] = lag[which, column], company[which, column]
         return found
 
     def _kin(self, at: Places, row: int) -> tuple[Places, Floats]:
@@ -104,13 +107,15 @@ def likeness(at: Places, rows: Places) -> tuple[Floats, Floats]:
 
 
 def _kinship(at: Places, rows: Places) -> tuple[Floats, Floats]:
-    """Whatever the load: how alike servers are as pairs, and the covariance of models' and accelerators' own lags."""
+    """Whatever the load: how alike servers are as pairs, and the covariance of all that less than a pair shares."""
     differ = (at.ways[:, None, :] != rows.ways[None]).sum(axis=2)
-    model, accelerator = (getattr(at, name)[:, None] == getattr(rows, name)[None] for name in ("model", "accelerator"))
+    names = ("model", "accelerator", "family")
+    model, accelerator, family = (getattr(at, name)[:, None] == getattr(rows, name)[None] for name in names)
     apart = at.logs[:, None, :3] - rows.logs[None, :, :3]
     near, far = (np.exp(-0.5 * ((apart / scale[:3]) ** 2).sum(axis=2)) for scale in (_NEAR, _FAR))
     alike = _OTHER**differ
-    return alike * near * (model & accelerator), alike * far * (MODEL**2 * model + ACCELERATOR**2 * accelerator)
+    shared = model * (MODEL**2 + SIBLINGS**2 * family) + ACCELERATOR**2 * accelerator
+    return alike * near * (model & accelerator), alike * far * shared
 
 
 def _opened(logs: Floats, rows: Places, scale: Floats) -> Floats:
@@ -120,9 +125,11 @@ def _opened(logs: Floats, rows: Places, scale: Floats) -> Floats:
 
 
 def _cousins(speed: Ints, settled: NDArray[np.bool_], rows: Places) -> Floats:
-    """How much speeds tell of each other, (speeds, rows)."""
-    own = speed[:, None] == rows.speed[None]
-    return np.where(own, 1.0, _ALIKE[speed[:, None], rows.speed[None]] * (settled[:, None] & rows.settled[None]))
+    """How much speeds tell of each other, (speeds, rows): by what is their own, and what they share with a family."""
+    own, family = speed[:, None] == rows.speed, _FAMILY[speed][:, None] == _FAMILY[rows.speed]
+    shared, theirs = (np.where(each, _COUSINS, _DISTANT) for each in (settled, rows.settled))
+    found: Floats = own * np.sqrt(np.outer(1 - shared, 1 - theirs)) + family * np.sqrt(np.outer(shared, theirs))
+    return found
 
 
 def _summed(servers: Floats, load: Floats) -> Floats:
@@ -132,6 +139,13 @@ def _summed(servers: Floats, load: Floats) -> Floats:
 
 def _crowd(near: Floats) -> Floats:
     return near / (near + 1)
+
+
+def _distinct(at: Places) -> tuple[Places, Ints]:
+    """Servers of one engine, model and accelerator that differ, whatever the load, and which of them each row is."""
+    differ = np.concatenate([at.ways, at.logs[:, :3]], axis=1)
+    _, first, which = np.unique(differ, axis=0, return_index=True, return_inverse=True)
+    return at.pick(first), which.ravel()
 
 
 def _alike_rows(at: Places) -> list[Ints]:

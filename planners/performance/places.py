@@ -25,9 +25,11 @@ class Speed(IntEnum):
     STEP = 3
     DECODE = 4
     RATE = 5
+    TUNED = 6
+    """First tokens of a server at a suite's limits: those of closed loops tell nothing of them."""
 
 
-_FAMILIES = ((Speed.FIRST, Speed.PREFILL), (Speed.LOADED,), (Speed.STEP, Speed.DECODE, Speed.RATE))
+_FAMILIES = ((Speed.FIRST, Speed.PREFILL), (Speed.LOADED,), (Speed.TUNED,), (Speed.STEP, Speed.DECODE, Speed.RATE))
 FAMILY = {speed: number for number, family in enumerate(_FAMILIES) for speed in family}
 _SPEEDS = {Metric.PREFILL: Speed.PREFILL, Metric.TPOT: Speed.STEP, Metric.DECODE: Speed.DECODE}
 _ALIKE = {Regime.STEP: Regime.LOOP}
@@ -42,6 +44,7 @@ class Places:
     engine: Ints
     model: Ints
     accelerator: Ints
+    family: Ints
     speed: Ints
     settled: NDArray[np.bool_]
     """Whether the load is the row's own: speeds tell of their cousins only then."""
@@ -67,6 +70,7 @@ class Places:
             engine=codes("engine"),
             model=codes("model"),
             accelerator=codes("accelerator"),
+            family=codes("family"),
             speed=np.array([Speed[row.speed] for row in kept], np.int64),
             settled=np.array([Regime(row.regime) in _SETTLED for row in kept]),
             ways=np.array([[_code(part) for part in row.ways()] for row in kept], np.int64).reshape(-1, 4),
@@ -86,6 +90,7 @@ class Named:
     variant: str
     model: str
     accelerator: str
+    family: str
     weight_format: str
     regime: str
     limit: float
@@ -114,6 +119,7 @@ def named(case: Condition) -> Named:
         who.variant,
         who.model,
         who.accelerator,
+        who.family,
         case.weight_format,
         _ALIKE.get(case.regime, case.regime).value,
         case.limit_tpot if case.regime is Regime.POISSON else 0.0,
@@ -134,7 +140,8 @@ def sign_of(case: Condition) -> float:
 def speed_of(case: Condition) -> Speed:
     """What a row measures."""
     if case.metric is Metric.TTFT:
-        return Speed.LOADED if kind_of(case) == "ttft-loaded" else Speed.FIRST
+        loaded = Speed.TUNED if case.regime is Regime.POISSON else Speed.LOADED
+        return loaded if kind_of(case) == "ttft-loaded" else Speed.FIRST
     return _SPEEDS.get(case.metric, Speed.RATE)
 
 

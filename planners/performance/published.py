@@ -160,14 +160,16 @@ _BIGGER = {("GH200", 144): (144.0, 4900.0)}
 """Memory (GB) and bandwidth (GB/s) of parts that share a key with a smaller one; NVIDIA GH200 datasheet (HBM3e)."""
 
 
-_FRUGAL = 0.5
-"""Share of its power that a GPU is given in MLPerf's systems of highest efficiency (MaxQ): assumed, none states it."""
+_POWERS = {"_MaxQ": 0.5, "-CTS": 10 / 7}
+"""Share of its power that a GPU is given where a suite's system says so: those of highest efficiency (assumed, none
+states it), and those of NVIDIA's custom thermal solution (1,000 W an H200: its announcement of MLPerf 4.0)."""
 
 
 def _variant(device: Accelerator, row: dict[str, str]) -> Accelerator:
     """The part with the power and the memory that the row names, where others share its key."""
-    if "_MaxQ" in row.get("source", ""):
-        device = device.model_copy(update={"power_w": _FRUGAL * device.power_w})
+    for system, share in _POWERS.items():
+        if system in row.get("source", ""):
+            device = device.model_copy(update={"power_w": share * device.power_w})
     for text in re.findall(_GIGABYTES, f"{row.get('hardware', '')} {row.get('note', '')}"):
         memory = _BIGGER.get((device.key, int(text)))
         if memory:

@@ -12,7 +12,7 @@ from benchmarks.rows import Row, load
 from planners.catalog import find_hardware, find_model
 from planners.performance.calibration import calibration
 from planners.performance.forecast import Sources, forecast
-from planners.performance.nearby import Neighbours, neighbours
+from planners.performance.nearby import Neighbours, likeness, neighbours
 from planners.performance.places import Places, Speed, named
 from planners.performance.published import Condition, Metric, Regime
 from planners.tables import table
@@ -79,7 +79,9 @@ def test_a_model_elsewhere_says_a_little_and_other_speeds_nothing() -> None:
     seen = measured(at())
     elsewhere = at(accelerator=find_hardware("A100-SXM-80GB")[0].accelerator)
     nobody = replace(elsewhere, model=find_model("llama-3.1-8b"))
+    sibling = at(accelerator=find_hardware("H200-SXM")[0].accelerator)
     assert 0.0 < lag(seen, elsewhere) < 0.3 * lag(seen, at())
+    assert 1.5 * lag(seen, elsewhere) < lag(seen, sibling) < lag(seen, at())
     assert lag(seen, nobody) == 0.0
     assert lag(seen, at(metric=Metric.TTFT)) == 0.0
 
@@ -89,7 +91,29 @@ def test_a_slow_step_slows_the_rate_of_the_same_load_but_not_of_a_queue() -> Non
     seen = measured(at())
     rate = at(metric=Metric.OUTPUT)
     assert 0.5 * SLOWER < lag(seen, rate) < lag(seen, at())
-    assert lag(seen, replace(rate, regime=Regime.QUEUED, batch=0.0)) == 0.0
+    assert lag(seen, replace(rate, regime=Regime.QUEUED, batch=8.0)) < 0.3 * lag(seen, rate)
+
+
+def test_a_fine_tune_hears_its_base() -> None:
+    """Models of one shape are one to a clock, whatever they are called."""
+    seen = measured(at(model=find_model("Llama-3.1-70B")))
+    known = lag(seen, at(model=find_model("Llama-3.1-70B")))
+    assert lag(seen, at(model=find_model("DeepSeek-R1-Distill-Llama-70B"))) == known > 0.0
+
+
+def test_first_tokens_of_closed_loops_say_nothing_of_tuned_servers() -> None:
+    """What queues before a server at a suite's limits is another thing."""
+    loaded = at(metric=Metric.TTFT)
+    assert lag(measured(loaded), loaded) > 0.0
+    assert lag(measured(loaded), replace(loaded, regime=Regime.POISSON)) == 0.0
+
+
+def test_likeness_is_a_covariance(rows: list[Row]) -> None:
+    """No weights of any measured places have a negative variance: no eigenvalue lies below zero."""
+    for engine in ("vllm", "sglang"):
+        places = Places.of([row.case for row in rows if row.case.engine.partition("/")[0] == engine])
+        covariance, _ = likeness(places, places)
+        assert np.linalg.eigvalsh(covariance).min() > -1e-9
 
 
 def test_one_slow_submitter_does_not_speak_for_the_others() -> None:
