@@ -16,8 +16,9 @@ Floats = NDArray[np.float64]
 
 OUT = Path(__file__).parents[1] / "planners" / "data" / "neighbours.csv"
 NOISE, SCATTER = 0.08, 0.2
-"""Logarithmic standard deviations of a measurement around what its neighbours share, and of a first token at a suite's
-limits, where every tenth run of the same conditions lies two thirds apart."""
+"""Logarithmic standard deviations of a measurement around what its neighbours share, and of times where memory or
+limits chose the load: every tenth first token of the same conditions lies two thirds apart there."""
+_TIMES = (Speed.TUNED, Speed.STEP)
 TOLERATED = 0.1
 """Deviation beyond which a row counts less and less: one submitter's slow server says little of the others'."""
 TURNS = 8
@@ -38,7 +39,7 @@ def weigh(places: Places, lags: Floats) -> Neighbours:
         where = np.flatnonzero((places.engine == engine) & (families == family))
         own = places.pick(where)
         covariance, _ = likeness(own, own)
-        noise = np.where(own.speed == Speed.TUNED, SCATTER, NOISE)
+        noise = np.where(np.isin(own.speed, _TIMES) & ~own.settled, SCATTER, NOISE)
         seen, trust = np.clip(lags[where], -FARTHEST, FARTHEST), np.ones(where.size)
         for _ in range(TURNS):
             weights[where] = np.linalg.solve(covariance + np.diag(noise**2 / trust), seen)
