@@ -164,11 +164,13 @@ def traits(model: ModelFacts, accelerator: Accelerator, variant: str) -> tuple[s
 
 
 def build_of(model: ModelFacts) -> str:
-    """The shape that speed hangs on: models that share it, as a fine-tune and its base, are one to a clock."""
-    attention = f"{model.heads}/{model.kv_heads}x{model.head_dim}" + (
-        f"~{model.latent.kv_rank}" if model.latent else ""
-    )
-    experts = model.experts
+    """The shape that speed hangs on: models that share it, as a fine-tune and its base, are one to a clock.
+
+    Layers and width, heads over those that are cached by their size, the MLP's width, experts. Vocabulary and windows
+    are left to the physics.
+    """
+    latent, experts = f"~{model.latent.kv_rank}" if model.latent else "", model.experts
+    attention = f"{model.heads}/{model.kv_heads}x{model.head_dim}{latent}"
     mixture = f" {experts.active}+{experts.shared}/{experts.count}x{experts.intermediate}" if experts else ""
     return f"{model.layers}x{model.hidden} {attention} {model.intermediate}{mixture}"
 
