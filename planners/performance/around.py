@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import build_of, calibration, family, narrowed
+from planners.performance.calibration import build_of, calibration, narrowed, subject_of
 from planners.performance.nearby import Heard, neighbours
 from planners.performance.places import Named, Places, Speed
 from planners.performance.published import Regime, rate_class
@@ -86,13 +86,13 @@ def _places(model: ModelFacts, layouts: tuple[Layout, ...]) -> Places:
 
 
 def _named(model: ModelFacts, layout: Layout) -> Named:
-    engine, _, variant = layout.engine.partition("/")
+    who = subject_of(model, layout.engine, layout.accelerator, layout.weight_format)
     return Named(
-        engine=engine,
-        variant=variant,
-        model=build_of(model),
-        accelerator=layout.accelerator.key,
-        family=family(layout.accelerator),
+        engine=who.engine,
+        variant=who.variant,
+        model=who.model,
+        accelerator=who.accelerator,
+        family=who.family,
         weight_format=layout.weight_format,
         regime=_LOOP,
         limit=0.0,

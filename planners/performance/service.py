@@ -139,16 +139,15 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits
 
     def missed(batch: Floats) -> Floats:
         """Logarithm by which the nearer of the limits is exceeded."""
-        step = bench.step(batch * beams, length + output / 2)
-        one = bench.newcomer(length, np.minimum(output / batch, 1.0))
+        step, one = _step(bench, batch, length, output, beams)
         prompts = batch * one / output
         busy = prompts / (step + prompts)
         wait = one / (2 * (1 - busy)) * np.log(np.maximum(_RARE * busy, 1.0))
         tpot = bench.fitted.tpot_tail * (step + prompts)
         return np.log(np.maximum(tpot / limits.tpot, (alone + step + wait) / first))
 
-    most = _crossing(missed, np.ones_like(most), most)
-    state = _in_flight(bench, np.maximum(most * bench.fitted.load, 1.0), length, output, beams)
+    limit = _crossing(missed, np.ones_like(most), most)
+    state = _in_flight(bench, np.maximum(limit * bench.fitted.load, 1.0), length, output, beams)
     reached = _REACHED * limits.tpot / bench.fitted.tpot_tail
     state = _with_tails(bench, replace(state, tpot=state.tpot ** (1 - _NEAR) * reached**_NEAR))
     late = (state.ttft_p99**-_SOFT + limits.ttft**-_SOFT) ** (-1 / _SOFT)
@@ -190,6 +189,12 @@ def _saturated(bench: Bench, length: Floats, output: Floats, beams: Floats) -> F
     return np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
 
 
+def _step(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> tuple[Floats, Floats]:
+    """Seconds of a step of `batch` requests, and what one more prompt adds to the steps of others."""
+    step = bench.step(batch * beams, length + output / 2)
+    return step, bench.newcomer(length, np.minimum(output / batch, 1.0))
+
+
 def _in_flight(
     bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats, *, in_step: bool = False
 ) -> Steady:
@@ -199,8 +204,7 @@ def _in_flight(
     drifted apart; at the 99th percentile all of them are, or they all delay its later tokens.
     """
     alone = bench.first_token(np.ones(1), length)
-    step = bench.step(batch * beams, length + output / 2)
-    one = bench.newcomer(length, np.minimum(output / batch, 1.0))
+    step, one = _step(bench, batch, length, output, beams)
     beside = np.maximum(batch - 1, 0.0)
     others = beside * one
     ahead = bench.fitted.stagger * beside**_BUNCHING * (output / _LONG) ** -_SPREADING
