@@ -141,8 +141,8 @@ def main() -> None:
     known = np.flatnonzero(~np.isnan(kernels.prompt))
     kept, tables = [rows[i] for i in known], kernels.pick(known)
 
-    ways = every_way(rows)
-    joints = {way: Joint(rows, known, found, ways[way]) for way, found in every_way(kept, tables).items()}
+    missed = {way: misses(rows, found) for way, found in every_way(rows).items()}
+    joints = {way: Joint(known, found, missed[way]) for way, found in every_way(kept, tables).items()}
     shares = joints["pair"].shares()
 
     physics, silicon = fit(rows), fit(kept, tables)
@@ -152,17 +152,12 @@ def main() -> None:
 
     record = {
         "sharpness": SHARPNESS,
-        "physics": written(rows, physics, plain, {way: misses(rows, found) for way, found in ways.items()}),
-        "silicon": written(
-            kept, silicon, joined, {way: misses(kept, joint.folds(shares)) for way, joint in joints.items()}
-        )
+        "physics": written(rows, physics, plain, missed),
+        "silicon": written(kept, silicon, joined, {way: joint.misses(shares) for way, joint in joints.items()})
         | {"share": shares},
     }
     OUT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    places = Places.of(cases)
-    beside = np.full(len(rows), np.nan)
-    beside[known] = weigh(places.pick(known), lags(kept, joined)).weights
-    write(rows, weigh(places, lags(rows, plain)).weights, beside)
+    write(rows, weigh(Places.of(cases), lags(rows, plain)).weights)
 
 
 def left_of(rows: list[Row], kernels: Kernels | None, known: Calibration) -> Floats:

@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from statistics import fmean
 from zlib import crc32
 
@@ -89,53 +88,43 @@ def misses(rows: list[Row], folds: list[Fold]) -> list[Miss]:
     """Each row by the fold that held it out, after what the neighbours that the fold saw say of it."""
     places = Places.of([row.case for row in rows])
     signs = np.array([sign_of(row.case) for row in rows])
-    found = []
+    found = {}
     for fold in folds:
         seen = np.setdiff1d(np.arange(len(rows)), fold.held)
         near = weigh(places.pick(seen), lags(rows, fold.errors)[seen])
         heard = near.hear(places.pick(fold.held))
         errors = fold.errors[fold.held] + signs[fold.held] * heard.lag
         columns = (errors, fold.errors[fold.held], heard.company)
-        for i, error, alone, company in zip(fold.held, *(column.tolist() for column in columns), strict=True):
-            found.append(Miss(rows[i], error, alone, fold.known.new(subject(rows[i].case)), company))
-    return found
+        for i, error, alone, company in zip(fold.held.tolist(), *(column.tolist() for column in columns), strict=True):
+            found[i] = Miss(rows[i], error, alone, fold.known.new(subject(rows[i].case)), company)
+    return [found[i] for i in sorted(found)]
 
 
 @dataclass(frozen=True)
 class Joint:
-    """Rows whose kernels are known, by their numbers among all, and the folds of both."""
+    """Rows whose kernels are `known`, by their numbers among all; their folds, and what the physics missed of all."""
 
-    rows: list[Row]
     known: Ints
     kernels: list[Fold]
-    physics: list[Fold]
+    physics: list[Miss]
 
-    @cached_property
-    def _new(self) -> list[list[list[str]]]:
-        """By fold, what the physics had never seen of each row."""
-        who = [subject(self.rows[i].case) for i in self.known]
-        return [[fold.known.new(one) for one in who] for fold in self.physics]
-
-    def folds(self, shares: dict[str, float]) -> list[Fold]:
-        """Folds of the rows with known kernels, of predictions that join these and the physics'."""
-        found = []
-        for mine, other, new in zip(self.kernels, self.physics, self._new, strict=True):
-            part = np.array([share(self.rows[i].kind, one, shares) for i, one in zip(self.known, new, strict=True)])
-            errors = part * mine.errors + (1 - part) * other.errors[self.known]
-            found.append(Fold(mine.held, errors, mine.known))
-        return found
+    def misses(self, shares: dict[str, float]) -> list[Miss]:
+        """What predictions miss that join kernels and the physics: the less of the former, the more company."""
+        found = {}
+        for fold in self.kernels:
+            for i in fold.held.tolist():
+                plain = self.physics[self.known[i]]
+                more = share(plain.row.kind, plain.new, shares) * (float(fold.errors[i]) - plain.alone)
+                found[i] = replace(plain, error=plain.error + (1 - plain.company) * more, alone=plain.alone + more)
+        return [found[i] for i in range(self.known.size)]
 
     def shares(self) -> dict[str, float]:
-        """By class, the share of measured kernels with the smallest mean absolute miss once neighbours are heard.
-
-        In tenths; classes hardly tell of each other, so that one share is tried for all at a time.
-        """
-        kept = [self.rows[i] for i in self.known]
-        tried = (np.arange(11) / 10).tolist()
+        """By class, the share of measured kernels with the smallest mean absolute miss, in tenths."""
         left: dict[str, list[float]] = defaultdict(list)
+        tried = (np.arange(11) / 10).tolist()
         for part in tried:
             sizes: dict[str, list[float]] = defaultdict(list)
-            for miss in misses(kept, self.folds(dict.fromkeys({row.kind for row in kept}, part))):
+            for miss in self.misses(dict.fromkeys({miss.row.kind for miss in self.physics}, part)):
                 sizes[miss.row.kind].append(abs(miss.error))
             for kind, found in sizes.items():
                 left[kind].append(fmean(found))

@@ -15,7 +15,7 @@ from schemas.hardware import Accelerator
 from schemas.model import ModelFacts
 from schemas.plan import Strategy
 
-MODELS = ("llama-3.3-70b", "deepseek-v3")
+MODELS = ("llama-3.3-70b", "deepseek-v3", "deepseek-v3.2")
 """One with grouped heads, drafts and a head of EAGLE-3; one with a latent cache and a module of its own."""
 
 
@@ -37,7 +37,7 @@ def every_setting(engine: str, accelerator: Accelerator, model: ModelFacts) -> I
     """Every weight format with every cache, guess, schedule and switch that goes with it on the accelerator."""
     known = engines()[engine]
     for rule in rules():
-        if rule.engine != engine or not rule.runs_on(accelerator):
+        if rule.engine != engine or not (rule.runs_on(accelerator) and known.attends(model, accelerator)):
             continue
         plain = strategy(engine, accelerator.key, weight_format=rule.weight_format)
         for kv in rule.kv_formats_on(accelerator, model):

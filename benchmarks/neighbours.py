@@ -47,19 +47,14 @@ def weigh(places: Places, lags: Floats) -> Neighbours:
     return Neighbours(places, weights)
 
 
-def write(rows: list[Row], physics: Floats, silicon: Floats) -> None:
-    """Write what each place weighs beside the physics, and beside measured kernels (NaN where they are not known).
-
-    Rows of one place are joined: what they weigh adds up.
-    """
-    found: dict[Named, list[tuple[float, float]]] = defaultdict(list)
-    for row, *weights in zip(rows, physics.tolist(), silicon.tolist(), strict=True):
-        found[named(row.case)].append((weights[0], weights[1]))
+def write(rows: list[Row], weights: Floats) -> None:
+    """Write what each place weighs. Rows of one place are joined: what they weigh adds up."""
+    found: dict[Named, float] = defaultdict(float)
+    for row, weight in zip(rows, weights.tolist(), strict=True):
+        found[named(row.case)] += weight
     with OUT.open("w", encoding="utf-8", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
-        out.writerow([*(field.name for field in fields(Named)), "physics", "silicon"])
+        out.writerow([*(field.name for field in fields(Named)), "weight"])
         for place in sorted(found, key=astuple):
-            plain, kernels = np.array(found[place]).T
-            last = "" if np.isnan(kernels).all() else f"{np.nansum(kernels):.4g}"
             sizes = (f"{value:g}" if isinstance(value, float) else value for value in astuple(place))
-            out.writerow([*sizes, f"{plain.sum():.4g}", last])
+            out.writerow([*sizes, f"{found[place]:.4g}"])

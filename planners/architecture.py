@@ -172,6 +172,9 @@ def _latent(read: _Config) -> LatentAttention | None:
         q_rank=read.number("q_lora_rank", default=0),
         nope_dim=read.number("qk_nope_head_dim"),
         value_dim=read.number("v_head_dim"),
+        selected=read.number("index_topk", default=0),
+        index_heads=read.number("index_n_heads", default=0),
+        index_dim=read.number("index_head_dim", default=0),
     )
 
 

@@ -33,6 +33,7 @@ _STORED = frozenset(
 _LAID_OUT = frozenset({"mxfp4", "static", "dynamic", "pertensor", "perchannel", "g128", "block"})
 _COUNT_FIRST = re.compile(r"\s*(?P<count>\d{1,4})\s*[xX*×]\s*(?P<name>.+)")  # noqa: RUF001 - people write the sign
 _COUNT_LAST = re.compile(r"\s*(?P<name>.+?)\s*[xX×]\s*(?P<count>\d{1,4})\s*")  # noqa: RUF001 - people write the sign
+_LATENT = ("kv_rank", "rope_dim", "q_rank", "nope_dim", "value_dim", "selected", "index_heads", "index_dim")
 _ANY = frozenset({"any", "", "*"})
 _RATES = ("fp32", "bf16", "int8", "fp8", "fp4")
 
@@ -173,11 +174,6 @@ def _numbers(cell: str) -> list[int]:
 
 
 def _model(row: dict[str, str]) -> ModelFacts:
-    latent = (
-        dict(zip(("kv_rank", "rope_dim", "q_rank", "nope_dim", "value_dim"), _numbers(row["latent"]), strict=True))
-        if row["latent"]
-        else None
-    )
     experts = (
         dict(
             zip(
@@ -191,7 +187,7 @@ def _model(row: dict[str, str]) -> ModelFacts:
     )
     window, windowed = _numbers(row["sliding"]) if row["sliding"] else (None, 0)
     heads, kv_heads = int(row["heads"]), int(row["kv_heads"])
-    latent_facts = LatentAttention(**latent) if latent else None
+    latent = LatentAttention(**dict(zip(_LATENT, _numbers(row["latent"]), strict=False))) if row["latent"] else None
     return counted(
         ModelFacts(
             name=row["name"],
@@ -205,11 +201,11 @@ def _model(row: dict[str, str]) -> ModelFacts:
             intermediate=int(row["intermediate"]),
             vocab=int(row["vocab"]),
             context=int(row["context"]),
-            attention=attention_of(heads, kv_heads, latent_facts),
+            attention=attention_of(heads, kv_heads, latent),
             gated_mlp=row["gated"] == "1",
             tied_embeddings=row["tied"] == "1",
             experts=Experts(**experts) if experts else None,
-            latent=latent_facts,
+            latent=latent,
             sliding_window=window,
             sliding_layers=windowed or 0,
             parameters=1,

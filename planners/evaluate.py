@@ -122,14 +122,19 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints, *
     near = around(model, *rows.layouts)
     better = measured(model, *rows.layouts) if silicon else None
     if better is not None:
-        tpot[better.rows] = joined(tpot[better.rows], better.tpot_s, better.step_share)
-        step[better.rows] = joined(step[better.rows], better.step_s, better.step_share)
         kept = better.rows[better.rates]
-        rate[kept] = joined(rate[kept], better.tokens_s[better.rates], better.rate_share[better.rates])
+        share = better.step_share * (1 - near.step.company[better.rows])
+        tpot[better.rows] = joined(tpot[better.rows], better.tpot_s, share)
+        step[better.rows] = joined(step[better.rows], better.step_s, share)
+        share = better.rate_share[better.rates] * (1 - near.rate.company[kept])
+        rate[kept] = joined(rate[kept], better.tokens_s[better.rates], share)
         step_sd[better.rows, 0], rate_sd[kept, 0] = better.tpot_sd, better.rate_sd[better.rates]
         steps[better.rows], rates[kept] = True, True
-        beside = around(model, *rows.layouts, silicon=True)
-        near = replace(near, step=near.step.where(steps, beside.step), rate=near.rate.where(rates, beside.rate))
+        step_near, rate_near = (
+            near.step.known(better.rows, better.step_closer),
+            near.rate.known(kept, better.rate_closer),
+        )
+        near = replace(near, step=step_near, rate=rate_near)
     arrays = (
         tpot * near.step.slower,
         step * near.step.slower,

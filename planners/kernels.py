@@ -44,7 +44,7 @@ def _traits(strategy: Strategy, model: ModelFacts) -> Iterator[str]:
     if model.head_dim in _USUAL_HEADS:
         yield "usual heads"
     if model.latent is not None:
-        yield "latent"
+        yield "sparse latent" if model.latent.selected else "latent"
 
 
 def _filled(value: str, strategy: Strategy) -> str:

@@ -40,10 +40,13 @@ def weight_bytes(model: ModelFacts, name: str) -> float:
 
 
 def kv_bytes_per_sequence(model: ModelFacts, kv_format: str, tokens: int) -> float:
-    """Bytes of keys and values of one sequence of `tokens`; windowed layers stop growing at their window."""
+    """Bytes of keys and values of one sequence of `tokens`; windowed layers stop growing at their window.
+
+    An indexer's keys are kept in FP8 (DeepSeek-V3.2, arXiv 2512.02556), whatever the format of the rest.
+    """
     size = kv_bytes(kv_format)
     if model.latent is not None:
-        return model.layers * (model.latent.kv_rank + model.latent.rope_dim) * tokens * size
+        return model.layers * tokens * ((model.latent.kv_rank + model.latent.rope_dim) * size + model.latent.index_dim)
     width = 2 * model.kv_heads * model.head_dim * size
     windowed = model.sliding_layers if model.sliding_window else 0
     window = min(tokens, model.sliding_window or tokens)

@@ -128,6 +128,8 @@ def _refusal(model: ModelFacts, accelerator: Accelerator, engine: Engine, rule: 
         return f"{rule.engine} {engine.version}: {rule.why}"
     if not engine.serves(model):
         return f"{rule.engine} {engine.version} does not implement the {model.family} architecture"
+    if not engine.attends(model, accelerator):
+        return f"{rule.engine} {engine.version} has no kernels here for attention to selected tokens"
     if rule.weight_format in _BITSANDBYTES and model.experts is not None:
         return "bitsandbytes does not pack mixtures of experts"
     return _copied(model, accelerator, rule)

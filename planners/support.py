@@ -45,6 +45,8 @@ class Engine:
     kv_formats: tuple[str, ...]
     fp8_kv_needs: frozenset[str]
     int8_kv_needs: frozenset[str]
+    sparse_needs: frozenset[str]
+    """Features of which a device has any where the engine attends to selected tokens alone (DeepSeek-V3.2)."""
     kept: bool
     """Whether its makers go on with it; else it is planned only where it is named."""
     joins: bool
@@ -60,6 +62,11 @@ class Engine:
     def serves(self, model: ModelFacts) -> bool:
         """Whether the engine implements the model's architecture."""
         return self.families == ("all",) or model.family in self.families
+
+    def attends(self, model: ModelFacts, accelerator: Accelerator) -> bool:
+        """Whether the engine has kernels there for the model's attention."""
+        selects = model.latent is not None and model.latent.selected > 0
+        return not selects or bool(self.sparse_needs & set(accelerator.features))
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ def engines() -> dict[str, Engine]:
             kv_formats=words(row["kv_formats"]),
             fp8_kv_needs=frozenset(words(row["fp8_kv_needs"])),
             int8_kv_needs=frozenset(words(row["int8_kv_needs"])),
+            sparse_needs=frozenset(words(row["sparse_needs"])),
             kept=row["kept"] == "1",
             joins=row["joins"] == "1",
             max_tp=int(row["max_tp"]),

@@ -36,6 +36,11 @@ class LatentAttention(Record):
     q_rank: NonNegativeInt = 0
     nope_dim: PositiveInt
     value_dim: PositiveInt
+    selected: NonNegativeInt = 0
+    """Tokens that a query attends to where attention is sparse (DeepSeek-V3.2); 0: all of them."""
+    index_heads: NonNegativeInt = 0
+    index_dim: NonNegativeInt = 0
+    """Heads of the indexer that selects them, and the width of each and of the one key that it caches for a token."""
 
 
 class ModelFacts(Record):

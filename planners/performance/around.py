@@ -1,7 +1,7 @@
 """Layouts in, what was measured near them out: by how much they are slower than expected, and the surer for it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from planners.tables import table
 from schemas.model import ModelFacts
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 _ALONE = 1.0
 _LOOP = Regime.LOOP.value
@@ -25,20 +25,29 @@ _PLANNED = (Speed.FIRST, Speed.PREFILL, Speed.STEP, Speed.RATE)
 
 @dataclass(frozen=True)
 class Said:
-    """Factors on times (rates are divided), and on the deviations of their logarithms; arrays of one shape."""
+    """What neighbours say, by row and number of open requests."""
 
     slower: Floats
-    narrower: Floats
+    """Factor on times; rates are divided by it."""
+    company: Floats
+    closer: Floats
+    """What the closest company leaves of a deviation, (rows, 1)."""
 
     @classmethod
-    def of(cls, heard: Heard, columns: slice, closer: Floats | float) -> Self:
-        """What some numbers of open requests heard, where the closest company leaves a deviation `closer` of it."""
-        return cls(np.exp(heard.lag[:, columns]), narrowed(closer, heard.company[:, columns]))
+    def of(cls, heard: Heard, columns: slice, closer: Floats) -> Self:
+        """What some numbers of open requests heard."""
+        return cls(np.exp(heard.lag[:, columns]), heard.company[:, columns], closer)
 
-    def where(self, rows: Bools, other: Self) -> Self:
-        """This, but `other` in some rows."""
-        pick = rows[:, None]
-        return type(self)(np.where(pick, other.slower, self.slower), np.where(pick, other.narrower, self.narrower))
+    def known(self, rows: Ints, closer: float) -> Self:
+        """The same, but `closer` in some rows."""
+        changed = self.closer.copy()
+        changed[rows] = closer
+        return replace(self, closer=changed)
+
+    @property
+    def narrower(self) -> Floats:
+        """Factor on the deviations of logarithms."""
+        return narrowed(self.closer, self.company)
 
 
 @dataclass(frozen=True)
@@ -51,22 +60,21 @@ class Around:
     rate: Said
 
 
-def around(model: ModelFacts, *layouts: Layout, silicon: bool = False) -> Around:
-    """What rows near `layouts` measured, which follow each other and share the batches of the first.
-
-    With `silicon` it comes on top of predictions that join measured kernels with the physics.
-    """
+def around(model: ModelFacts, *layouts: Layout) -> Around:
+    """What rows near `layouts` measured, which follow each other and share the batches of the first."""
     opened = np.concatenate([[_ALONE], layouts[0].batch.ravel().astype(np.float64)])
-    heard = neighbours(silicon=silicon).hear_around(_places(model, layouts), opened, _PLANNED)
-    widths = calibration(silicon=silicon).widths
+    heard = neighbours().hear_around(_places(model, layouts), opened, _PLANNED)
+    widths = calibration().widths
     alone, batches = slice(0, 1), slice(1, None)
     rates = [widths.closest(rate_class(layout.engine, layout.accelerator.key), _LOOP) for layout in layouts]
     rate = np.repeat(rates, [layout.tp.size for layout in layouts])[:, None]
-    first = widths.closest("ttft-unloaded", Regime.STATIC.value)
+    first, step = (
+        np.full_like(rate, widths.closest(*kind)) for kind in (("ttft-unloaded", Regime.STATIC.value), ("tpot", _LOOP))
+    )
     return Around(
         first=Said.of(heard[Speed.FIRST], alone, first),
         prompt=Said.of(heard[Speed.PREFILL], alone, rate),
-        step=Said.of(heard[Speed.STEP], batches, widths.closest("tpot", _LOOP)),
+        step=Said.of(heard[Speed.STEP], batches, step),
         rate=Said.of(heard[Speed.RATE], batches, rate),
     )
 

@@ -170,6 +170,8 @@ def build_of(model: ModelFacts) -> str:
     are left to the physics.
     """
     latent, experts = f"~{model.latent.kv_rank}" if model.latent else "", model.experts
+    if model.latent and model.latent.selected:
+        latent += f"^{model.latent.selected}"
     attention = f"{model.heads}/{model.kv_heads}x{model.head_dim}{latent}"
     mixture = f" {experts.active}+{experts.shared}/{experts.count}x{experts.intermediate}" if experts else ""
     return f"{model.layers}x{model.hidden} {attention} {model.intermediate}{mixture}"

@@ -33,32 +33,22 @@ def forecast(cases: list[Condition], sources: Sources | None = None) -> list[Est
     """What each of `cases` should measure, in its metric's unit."""
     if not cases:
         return []
-    values = Observations.of(cases).expected(calibration())
+    values, heard = Observations.of(cases).expected(calibration()), neighbours().hear(Places.of(cases))
     known = np.zeros(len(cases), dtype=bool)
     if available() and (sources or Sources()).silicon:
         kernels = kernels_of(cases)
         known = ~np.isnan(kernels.prompt)
-        values = with_kernels(cases, kernels, values)
-    values, company = with_neighbours(cases, values, known)
-    return [_estimate(*row) for row in zip(cases, values.tolist(), known.tolist(), company.tolist(), strict=True)]
+        values = with_kernels(cases, kernels, values, heard.company)
+    values = values * np.exp(np.array([sign_of(case) for case in cases]) * heard.lag)
+    columns = (values.tolist(), known.tolist(), heard.company.tolist())
+    return [_estimate(*row) for row in zip(cases, *columns, strict=True)]
 
 
-def with_kernels(cases: list[Condition], kernels: Kernels, physics: Floats) -> Floats:
-    """What `physics` expects of `cases`, joined with measured kernels where they are known."""
+def with_kernels(cases: list[Condition], kernels: Kernels, physics: Floats, company: Floats) -> Floats:
+    """What `physics` expects of `cases`, joined with measured kernels where they are known: in no company the most."""
     found = Observations.of(cases, kernels).expected(calibration(silicon=True))
     share = np.array([share_of_kernels(kind_of(case), subject(case)) for case in cases])
-    return np.where(np.isnan(kernels.prompt), physics, joined(physics, found, share))
-
-
-def with_neighbours(cases: list[Condition], expected: Floats, known: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """What is `expected` of `cases` after what was measured near them, and how near; `known` stand on kernels."""
-    places = Places.of(cases)
-    lag, company = np.zeros((2, len(cases)))
-    for silicon, rows in ((False, np.flatnonzero(~known)), (True, np.flatnonzero(known))):
-        heard = neighbours(silicon=silicon).hear(places.pick(rows))
-        lag[rows], company[rows] = heard.lag, heard.company
-    signs = np.array([sign_of(case) for case in cases])
-    return expected * np.exp(signs * lag), company
+    return np.where(np.isnan(kernels.prompt), physics, joined(physics, found, share * (1 - company)))
 
 
 def _estimate(case: Condition, value: float, measured: bool, company: float) -> Estimate:  # noqa: FBT001 - a column

@@ -29,9 +29,14 @@ _RESERVED = {"tensorrt-llm": 1.0}
 _RESERVED_ELSEWHERE = 0.6
 """Others evict when they run out: a little above the half that sequences of all ages hold on average."""
 _TFLOPS_PER_WATT = 1.4
-"""Dense half-precision rate of an H100 SXM over its power: where `_POWER_EXPONENT` leaves the rate as published."""
-_POWER_EXPONENT = 1 / 3
-"""A power limit lowers the clock by its cube root: dynamic power goes as frequency times voltage squared."""
+"""Dense half-precision rate of an H100 SXM over its power: where `_POWER_EXPONENTS` leave the rate as published."""
+_POWER_EXPONENTS = (0.7, 1 / 3)
+"""The clock as a power of the power limit, below and above that rate. Above, dynamic power goes as frequency times
+voltage squared; below, voltage hardly falls any more: H200 limited to 500 and 350 of 700 W do 0.79 and 0.65 of the
+requests (MLPerf 4.1, `_MaxQ`)."""
+_BEAMED = 150.0
+"""Beams look each key up in a table of parents, without matrix units. GPT-J with four beams in MLPerf 4.1 leaves 140 to
+160 times a matrix product's time for it on H100 SXM, PCIe, NVL and L40S; half and twice as much fit about as well."""
 _CORE_GBS = 32.0
 """What one core of a client or server processor reads a second at the most (STREAM with one thread: 20 to 40 GB/s)."""
 
@@ -76,6 +81,7 @@ def machine_of(device: Accelerator, names: Formats, shape: Shape) -> Machine:
         pp=shape.pp,
         chunk=np.maximum(chunk, 1.0),
         reserved=one * _RESERVED.get(base, _RESERVED_ELSEWHERE),
+        beamed=one * (_BEAMED if device.kind is AcceleratorKind.GPU else 1.0),
         dealt=shape.dealt,
     )
 
@@ -87,7 +93,8 @@ def sustained_flops(device: Accelerator, names: Formats) -> float:
     if names.engine.partition("/")[0] in _HALF_SUMS and device.vendor == "nvidia" and half > peak:
         peak = half
     if device.kind is AcceleratorKind.GPU and device.power_w > 0:
-        peak *= (device.power_w * _TFLOPS_PER_WATT / device.tflops["bf16"]) ** _POWER_EXPONENT
+        share = device.power_w * _TFLOPS_PER_WATT / device.tflops["bf16"]
+        peak *= share ** _POWER_EXPONENTS[share > 1]
     return peak
 
 

@@ -24,6 +24,8 @@ Ints = NDArray[np.int64]
 
 _PLANNED_KV = frozenset({"FP16", "FP8"})
 """Caches that the database has kernels for."""
+_KINDS = ("tpot", "throughput-kernel")
+"""Classes of speed that it is asked about."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class Measured:
     """Deviations of logarithms, (K,)."""
     step_share: Floats
     rate_share: Floats
-    """How much kernels count beside the physics in times per token and in rates, (K, 1)."""
+    """How much kernels count beside the physics in times per token and in rates where nobody is near, (K, 1)."""
+    step_closer: float
+    rate_closer: float
+    """What the closest company leaves of these deviations."""
     rates: NDArray[np.bool_]
     """Whether the saturated rate is known too: not for mixtures of experts, whose routing the tables idealise."""
 
@@ -71,11 +76,11 @@ def measured(model: ModelFacts, *layouts: Layout) -> Measured | None:
         for metric in (Metric.TPOT, Metric.OUTPUT)
     ]
     tpot_sd, rate_sd = np.array(deviations)
-    step_share, rate_share = (
-        np.array([[share_of_kernels(kind, who)] for who in subjects]) for kind in ("tpot", "throughput-kernel")
-    )
+    step_share, rate_share = (np.array([[share_of_kernels(kind, who)] for who in subjects]) for kind in _KINDS)
+    step_closer, rate_closer = (fitted.widths.closest(kind, Regime.LOOP.value) for kind in _KINDS)
     asked_rates = np.full(rows.size, model.experts is None)
-    return Measured(rows, tpot, step, rate, tpot_sd, rate_sd, step_share, rate_share, asked_rates)
+    shares = (step_share, rate_share, step_closer, rate_closer)
+    return Measured(rows, tpot, step, rate, tpot_sd, rate_sd, *shares, asked_rates)
 
 
 def _cases(model: ModelFacts, layout: Layout) -> list[Condition]:

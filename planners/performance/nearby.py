@@ -158,11 +158,10 @@ def _alike_rows(at: Places) -> list[Ints]:
 
 
 @cache
-def neighbours(*, silicon: bool = False) -> Neighbours:
-    """The shipped rows, weighed beside the physics alone or beside what joins it with measured kernels."""
-    column = "silicon" if silicon else "physics"
-    kept = [row for row in table("neighbours") if row[column]]
-    return Neighbours(Places.named(_read(row) for row in kept), np.array([float(row[column]) for row in kept]))
+def neighbours() -> Neighbours:
+    """The shipped rows and their weights."""
+    rows = table("neighbours")
+    return Neighbours(Places.named(_read(row) for row in rows), np.array([float(row["weight"]) for row in rows]))
 
 
 def _read(row: dict[str, str]) -> Named:

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 _REDUCES = 2.0
 _ACTIVATION_BYTES = 2.0
 _HOP_SECONDS = 20e-6
+_ONE_BEAM = np.ones(1)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Machine:
     """Prompt tokens of one pass at the most."""
     reserved: Floats
     """Share of an answer for which the scheduler keeps room when it admits a request."""
+    beamed: Floats
+    """How much longer than matrix products the arithmetic of attention takes in a search by beams."""
     dealt: Floats
     """Ranks among which whole sequences are dealt, each with all weights but the experts; 1 where ranks share each."""
 
@@ -58,17 +61,19 @@ class Bench:
     kernels: Kernels | None = None
     """Measured kernels' times, which stand in for traffic, arithmetic and all-reduces where they are known."""
 
-    def step(self, batch: Floats, context: Floats) -> Floats:
+    def step(self, batch: Floats, context: Floats, beams: Floats = _ONE_BEAM) -> Floats:
         """Seconds for one token of each of `batch` sequences with `context` tokens, on all pipeline stages.
 
-        With pipeline stages the batch is cut into as many micro-batches, which follow each other.
+        With pipeline stages the batch is cut into as many micro-batches, which follow each other. The `beams` of a
+        request are sequences that share their cache: it is read once, and each of them attends to it.
         """
         work, machine, fitted = self.work, self.machine, self.fitted
         micro = np.maximum(batch / machine.pp, 1.0)
         traffic = self._weights(micro) / (machine.bandwidth * fitted.bandwidth)
-        cached = work.kv_elements(context) * machine.cell
+        cached = work.kv_read(context) * machine.cell / beams
         traffic = traffic + micro * cached / (self.parts() * machine.bandwidth * fitted.cache)
         attend = work.attend_decode * context + work.attend_window * np.minimum(context, work.window)
+        attend = attend * np.where(beams > 1, machine.beamed, 1.0)
         arithmetic = micro * (2 * work.active() + attend) / (machine.tp * machine.peak * fitted.decode)
         host = work.layers * fitted.layer_us + fitted.step_us + micro / machine.dealt * fitted.sequence_us
         hops = (machine.pp - 1) * _HOP_SECONDS

@@ -160,9 +160,9 @@ _BIGGER = {("GH200", 144): (144.0, 4900.0)}
 """Memory (GB) and bandwidth (GB/s) of parts that share a key with a smaller one; NVIDIA GH200 datasheet (HBM3e)."""
 
 
-_POWERS = {"_MaxQ": 0.5, "-CTS": 10 / 7}
-"""Share of its power that a GPU is given where a suite's system says so: those of highest efficiency (assumed, none
-states it), and those of NVIDIA's custom thermal solution (1,000 W an H200: its announcement of MLPerf 4.0)."""
+_POWERS = {"_MaxQ/gptj": 350 / 700, "_MaxQ/llama2": 500 / 700, "_MaxQ/mixtral": 500 / 700, "-CTS": 1000 / 700}
+"""Share of its power that an H200 is given where a suite's system says so: those of highest efficiency (`power_limit`
+in NVIDIA's configurations of MLPerf 4.1), and those of NVIDIA's custom thermal solution (MLPerf 4.0)."""
 
 
 def _variant(device: Accelerator, row: dict[str, str]) -> Accelerator:

@@ -76,7 +76,7 @@ def capacity(bench: Bench, context: Floats) -> Floats:
 
 
 def room(bench: Bench, length: Floats, output: Floats) -> Floats:
-    """Requests of `length` and `output` tokens that a scheduler admits beside each other."""
+    """Requests of `length` and `output` tokens, of all beams together, that a scheduler admits beside each other."""
     return capacity(bench, length + bench.machine.reserved * output)
 
 
@@ -186,12 +186,12 @@ def _with_tails(bench: Bench, state: Steady) -> Steady:
 
 def _saturated(bench: Bench, length: Floats, output: Floats, beams: Floats) -> Floats:
     """Requests in flight where more wait: what memory and the engine's limits let in, and what of it is filled."""
-    return np.minimum(room(bench, length, output) / beams, _SEQUENCES * bench.machine.tp) * bench.fitted.fill
+    return np.minimum(room(bench, length, beams * output), _SEQUENCES * bench.machine.tp) * bench.fitted.fill
 
 
 def _step(bench: Bench, batch: Floats, length: Floats, output: Floats, beams: Floats) -> tuple[Floats, Floats]:
     """Seconds of a step of `batch` requests, and what one more prompt adds to the steps of others."""
-    step = bench.step(batch * beams, length + output / 2)
+    step = bench.step(batch * beams, length + output / 2, beams)
     return step, bench.newcomer(length, np.minimum(output / batch, 1.0))
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Protocol, cast
 
-from planners.performance.calibration import SLOW_LINK_GBS
+from planners.catalog import find_model
+from planners.performance.calibration import SLOW_LINK_GBS, build_of
 from planners.performance.kernels import POINTS, Kernels
 from planners.performance.published import Condition, Metric
 from planners.tables import table
@@ -67,8 +68,8 @@ def available() -> bool:
 
 @cache
 def _paths() -> dict[str, str]:
-    """Our models' names to the configurations that the database ships."""
-    return {row["model"]: row["path"] for row in table("silicon_models")}
+    """Models' shapes to the configurations that the database ships."""
+    return {build_of(find_model(row["model"])): row["path"] for row in table("silicon_models")}
 
 
 def kernels_of(cases: list[Condition]) -> Kernels:
@@ -117,14 +118,14 @@ def _known(case: Condition) -> bool:
         and not case.engine.endswith("/2023")
         and case.engine.partition("/")[0] in _BACKENDS
         and case.accelerator.key in _SYSTEMS
-        and case.model.name in _paths()
+        and build_of(case.model) in _paths()
         and (case.weight_format in _MODES or case.model.native_format == case.weight_format)
     )
 
 
 def _key(case: Condition) -> _Key:
     return (
-        _paths()[case.model.name],
+        _paths()[build_of(case.model)],
         _SYSTEMS[case.accelerator.key],
         _BACKENDS[case.engine.partition("/")[0]],
         case.tp,

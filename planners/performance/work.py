@@ -35,6 +35,8 @@ class Work:
     share: Floats
     """Share of the routed experts that one token uses; 1 where there are none."""
     kv_full: Floats
+    kv_passed: Floats
+    """Of `kv_full`, what a decoded token reads of the `window` tokens alone that its indexer selects."""
     kv_window: Floats
     window: Floats
     attend_full: Floats
@@ -59,6 +61,10 @@ class Work:
         """Cached elements of one sequence of `context` tokens."""
         return self.kv_full * context + self.kv_window * np.minimum(context, self.window)
 
+    def kv_read(self, context: Floats) -> Floats:
+        """What a decoded token reads of them: all, unless it attends to selected tokens alone."""
+        return self.kv_elements(context) - self.kv_passed * np.maximum(context - self.window, 0.0)
+
 
 def _counts(model: ModelFacts) -> tuple[float, ...]:
     """One row of `Work`, in the order of its fields."""
@@ -72,15 +78,20 @@ def _counts(model: ModelFacts) -> tuple[float, ...]:
         share = moe.active / moe.count
     always = model.parameters - routed - (0 if model.tied_embeddings else embedding)
     windowed = model.sliding_layers
-    full = model.layers - windowed
-    per_layer = 2.0 * model.kv_heads * model.head_dim
-    attend = 4.0 * model.heads * model.head_dim
-    decode = attend
+    full, seen_in_part = model.layers - windowed, windowed
+    per_layer, passed = 2.0 * model.kv_heads * model.head_dim, 0.0
+    attend = attend_window = 4.0 * model.heads * model.head_dim
+    decode, window = attend, model.sliding_window or model.context
     if model.latent is not None:
         lat = model.latent
         per_layer = float(lat.kv_rank + lat.rope_dim)
         attend = 2.0 * model.heads * (lat.nope_dim + lat.rope_dim + lat.value_dim)
         decode = 2.0 * model.heads * (2 * lat.kv_rank + lat.rope_dim)
+        if lat.selected:
+            # All tokens meet the indexer, whose keys take a byte each; the selected ones meet the absorbed heads.
+            seen_in_part, window, passed = full, lat.selected, per_layer
+            per_layer, attend_window = per_layer + lat.index_dim, decode
+            attend = decode = 2.0 * lat.index_heads * lat.index_dim
     return (
         float(model.layers),
         float(model.hidden),
@@ -90,9 +101,10 @@ def _counts(model: ModelFacts) -> tuple[float, ...]:
         routed,
         share,
         per_layer * full,
+        passed * full,
         per_layer * windowed,
-        float(model.sliding_window or model.context),
+        float(window),
         attend * full,
-        attend * windowed,
+        attend_window * seen_in_part,
         decode * full,
     )

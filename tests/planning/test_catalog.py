@@ -161,7 +161,7 @@ def test_weights_of_no_meaning_have_the_shapes_of_the_model(name: str, tmp_path:
 
 
 def test_config_json_of_experts_latents_and_windows_is_understood() -> None:
-    """MoE with MLA (DeepSeek-V3) and a window on every second layer (gpt-oss)."""
+    """MoE with MLA and an indexer (DeepSeek-V3.2), and a window on every second layer (gpt-oss)."""
     deep = model_from_config(
         {
             "model_type": "deepseek_v3",
@@ -181,12 +181,16 @@ def test_config_json_of_experts_latents_and_windows_is_understood() -> None:
             "q_lora_rank": 1536,
             "qk_nope_head_dim": 128,
             "v_head_dim": 128,
+            "index_topk": 2048,
+            "index_n_heads": 64,
+            "index_head_dim": 128,
             "vocab_size": 129280,
             "max_position_embeddings": 163840,
             "quantization_config": {"quant_method": "fp8"},
         }
     )
     assert (deep.attention, deep.native_format) == (Attention.MLA, "FP8")
+    assert deep.latent == find_model("DeepSeek-V3.2").latent
     assert deep.parameters == find_model("DeepSeek-V3").parameters
     windowed = model_from_config(
         {

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from benchmarks.launches import every_setting, strategy
+from benchmarks.launches import MODELS, every_setting, strategy
 from planners.arguments import faults, published
 from planners.catalog import find_model, hardware
 from planners.kernels import kernel_choices
@@ -18,7 +18,7 @@ from schemas.plan import Launch, Strategy
 
 LIBRARIES = {"onnxruntime", "ctranslate2"}
 DEVICES = {item.key: item for item in hardware()}
-LLAMA, DEEPSEEK = find_model("llama-3.3-70b"), find_model("deepseek-v3")
+LLAMA, DEEPSEEK, SELECTING = (find_model(name) for name in MODELS)
 
 
 def started(plan: Strategy, model: ModelFacts = LLAMA) -> Launch:
@@ -35,10 +35,10 @@ def refused(launch: Launch) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("engine", sorted(set(engines()) - LIBRARIES))
 def test_every_launcher_takes_whatever_a_plan_can_choose(engine: str) -> None:
-    """On every accelerator of the catalog, for a dense and a latent model; nothing is refused."""
+    """On every accelerator of the catalog, for dense, latent and selected attention; nothing is refused."""
     tried = 0
     for accelerator in hardware():
-        for model in (LLAMA, DEEPSEEK):
+        for model in (LLAMA, DEEPSEEK, SELECTING):
             for plan in every_setting(engine, accelerator, model):
                 assert refused(started(plan, model)) == (), plan
                 tried += 1
@@ -58,6 +58,30 @@ def test_neuron_counts_cores_and_gets_every_chip() -> None:
 def test_devices_without_bf16_are_told_so(key: str, told: bool) -> None:  # noqa: FBT001 - a table of cases
     """BF16 checkpoints are refused there by vLLM unless 16-bit floats are asked for."""
     assert ("--dtype float16" in " ".join(started(strategy("vllm", key)).arguments)) == told
+
+
+@pytest.mark.parametrize(
+    ("model", "kv", "kernels"),
+    [
+        (DEEPSEEK, "FP16", "FLASH_ATTN_MLA"),
+        (DEEPSEEK, "FP8", "FLASHMLA"),
+        (SELECTING, "FP16", "FLASH_ATTN_MLA_SPARSE"),
+        (SELECTING, "FP8", "FLASHMLA_SPARSE"),
+    ],
+)
+def test_attention_kernels_hold_the_cache_of_the_plan(model: ModelFacts, kv: str, kernels: str) -> None:
+    """On Hopper: FlashAttention 3 has no FP8 cache of latents; DeepSeek-V3.2 attends to selected tokens alone."""
+    found = started(strategy("vllm", "H200-SXM", kv_format=kv), model)
+    assert f"--attention-backend {kernels}" in " ".join(found.arguments)
+
+
+def test_engines_without_kernels_for_selected_tokens_are_not_planned() -> None:
+    """DeepSeek-V3.2 on Ampere: of the engines on GPUs, llama.cpp alone has them there."""
+    ampere, hopper = DEVICES["A100-SXM-80GB"], DEVICES["H200-SXM"]
+    able = {name: [engine.attends(SELECTING, one) for one in (ampere, hopper)] for name, engine in engines().items()}
+    assert [able[name] for name in ("vllm", "sglang", "tensorrt-llm")] == [[False, True]] * 3
+    assert able["llama.cpp"] == [True, True]
+    assert all(engine.attends(DEEPSEEK, ampere) for engine in engines().values())
 
 
 @pytest.mark.parametrize("engine", sorted(LIBRARIES))
@@ -125,7 +149,7 @@ def test_every_kernel_choice_can_be_reached(row: dict[str, str]) -> None:
         choice
         for item in hardware()
         if needs & set(item.features)
-        for model in (LLAMA, DEEPSEEK, *map(find_model, ("gpt-oss-20b", "llama-4-scout", "olmo-2-7b", "phi-3-mini")))
+        for model in map(find_model, (*MODELS, "gpt-oss-20b", "llama-4-scout", "olmo-2-7b", "phi-3-mini"))
         for kv in ("FP16", "FP8", "INT8", "Q8_0")
         for ahead in ("none", "draft")
         for choice in kernel_choices(strategy(row["engine"], item.key, kv_format=kv, speculation=ahead), model, item)

@@ -14,6 +14,7 @@ from planners.performance.physics import Bench
 from planners.performance.published import Condition, Regime, condition
 from planners.performance.service import capacity
 from planners.performance.silicon import available, kernels_of
+from planners.performance.work import Work
 
 ROW = {
     "framework": "vLLM 0.12",
@@ -70,12 +71,35 @@ def test_tuned_systems_are_variants_by_their_year(framework: str, note: str, eng
 
 
 def test_systems_of_highest_efficiency_are_slower() -> None:
-    """H200 in MLPerf 4.1: those that save power reach four fifths of the usual rate."""
+    """H200 in MLPerf 4.1: those that are limited to 500 of 700 W reach four fifths of the usual rate."""
     cells = MLPERF | {"model": "Llama-2-70B", "precision": "FP8", "hw_key": "H200-SXM", "isl": "OpenOrca set"}
     cells |= {"metric": "output_throughput_total_offline", "batch_or_concurrency": "Offline"}
     cases = [case(**cells, source=f"results/H200-SXM-141GBx1_TRT{name}/llama2") for name in ("", "_MaxQ")]
     usual, frugal = Observations.of(cases).expected(calibration())
     assert 0.75 < frugal / usual < 0.9
+
+
+def test_beams_share_what_they_keep_and_attend_each() -> None:
+    """GPT-J in MLPerf 4.1 with four beams: no faster for an H200's bandwidth and room than on an H100."""
+    cells = MLPERF | {"model": "GPT-J-6B", "precision": "FP8", "isl": "CNN/DailyMail set"}
+    cells |= {"metric": "samples_per_s_offline", "batch_or_concurrency": "Offline", "note": "MLPerf v4.1"}
+    load = Observations.of([case(**cells, hw_key=key) for key in ("H100-SXM", "H200-SXM")])
+    assert load.parts[0].beams.tolist() == [4.0, 4.0]
+    slow, fast = load.expected(calibration())
+    assert fast == pytest.approx(slow, rel=0.05)
+    alone = Observations(load.count, load.subjects, (replace(load.parts[0], beams=np.ones(2)),))
+    slow, fast = alone.expected(calibration())
+    assert fast > 1.1 * slow
+
+
+def test_selected_tokens_are_all_that_a_decoded_token_reads() -> None:
+    """DeepSeek-V3.2 keeps a little more than DeepSeek-V3, and reads and reckons far less in a long context."""
+    every, selected = (Work.of([find_model(name)]) for name in ("deepseek-v3", "deepseek-v3.2"))
+    short, far = np.full(1, 1000.0), np.full(1, 64000.0)
+    assert every.kv_elements(far) < selected.kv_elements(far) < 1.3 * every.kv_elements(far)
+    assert selected.kv_read(short) == selected.kv_elements(short)
+    assert selected.kv_read(far) < every.kv_read(far) / 3
+    assert selected.kv_read(far) > 61 * 2048 * 576
 
 
 def test_a_burst_has_no_more_in_flight_than_it_sends() -> None:
