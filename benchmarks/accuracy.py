@@ -36,6 +36,8 @@ GOALS = {
     "ttft-unloaded": "18 % / 45 %",
     "ttft-loaded": "18 % / 45 %",
 }
+HOW = frozenset({"engine", "format"})
+FAR = ("model", "accelerator", "source")
 HEAD = (
     "| held out by | class | n | median | MAPE | P90 | bias | without neighbours "
     "| within 90 % interval | a factor of |\n"
@@ -63,6 +65,8 @@ def speed_tables() -> list[str]:
     first = {row.id for row in load(FILES[0])}
     older = {way: [miss for miss in missed if miss.row.id in first] for way, missed in plain.items()}
     lines += ["", f"### Of these, the rows of `{FILES[0]}`", "", *_by_class(older, silicon=False)]
+    familiar = {way: [miss for miss in plain[way] if not HOW & set(miss.new)] for way in FAR}
+    lines += ["", "### Of all, those whose engine and format the fit had seen", "", *_by_class(familiar, silicon=False)]
     for way in (SAME, "pair"):
         lines += ["", f"### By publication, {way} held out", "", *_by_publication(way, plain[way])]
     lines += ["", "## Runs of the same stated conditions beside each other", "", *_repeats(rows)]

@@ -10,7 +10,7 @@ from planners.guessing import speculated
 from planners.layouts import lengths_of, middle_of, rows_of
 from planners.memory import Footprint, footprint
 from planners.performance.around import around
-from planners.performance.calibration import joined
+from planners.performance.calibration import joined, on_kernels
 from planners.performance.measured import measured
 from planners.performance.sources import speeds
 from planners.quality import loss
@@ -129,7 +129,8 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints, *
         share = better.rate_share[better.rates] * (1 - near.rate.company[kept])
         rate[kept] = joined(rate[kept], better.tokens_s[better.rates], share)
         step_sd[better.rows, 0], rate_sd[kept, 0] = better.tpot_sd, better.rate_sd[better.rates]
-        steps[better.rows], rates[kept] = True, True
+        steps[better.rows] = on_kernels(near.step.company[better.rows].mean(axis=1))
+        rates[kept] = on_kernels(near.rate.company[kept].mean(axis=1))
         step_near, rate_near = (
             near.step.known(better.rows, better.step_closer),
             near.rate.known(kept, better.rate_closer),

@@ -89,6 +89,8 @@ class Parameters:
     """99th percentile over median of the time per output token under Poisson arrivals."""
 
 
+_NEAR_ENOUGH = 0.5
+"""Company from which rows of the same model and accelerator count for more than kernels do."""
 UNKNOWN = frozenset({"engine", "family", "accelerator"})
 """What the physics has to have seen of a row to count beside measured kernels: held-out publications and accelerators
 are met by kernels alone better than by both together, held-out models by both."""
@@ -250,6 +252,11 @@ def share_of_kernels(kind: str, subject: Subject) -> float:
     All of it where the physics was fitted to no row of the engine or of the accelerator.
     """
     return share(kind, calibration().new(subject), shares())
+
+
+def on_kernels(company: Floats) -> NDArray[np.bool_]:
+    """Whether a prediction that joins measured kernels stands on them: near published rows it stands on these."""
+    return company < _NEAR_ENOUGH
 
 
 def shares() -> dict[str, float]:

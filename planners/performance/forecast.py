@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from planners.performance.calibration import calibration, joined, share_of_kernels
+from planners.performance.calibration import calibration, joined, on_kernels, share_of_kernels
 from planners.performance.kernels import Kernels
 from planners.performance.nearby import neighbours
 from planners.performance.observe import Observations, subject
@@ -40,7 +40,8 @@ def forecast(cases: list[Condition], sources: Sources | None = None) -> list[Est
         known = ~np.isnan(kernels.prompt)
         values = with_kernels(cases, kernels, values, heard.company)
     values = values * np.exp(np.array([sign_of(case) for case in cases]) * heard.lag)
-    columns = (values.tolist(), known.tolist(), heard.company.tolist())
+    stands = known & on_kernels(heard.company)
+    columns = (values.tolist(), known.tolist(), stands.tolist(), heard.company.tolist())
     return [_estimate(*row) for row in zip(cases, *columns, strict=True)]
 
 
@@ -51,9 +52,15 @@ def with_kernels(cases: list[Condition], kernels: Kernels, physics: Floats, comp
     return np.where(np.isnan(kernels.prompt), physics, joined(physics, found, share * (1 - company)))
 
 
-def _estimate(case: Condition, value: float, measured: bool, company: float) -> Estimate:  # noqa: FBT001 - a column
-    evidence = Evidence.SILICON if measured else Evidence.CALIBRATED
-    sd = spread_of(case, silicon=measured, company=company)
+def _estimate(
+    case: Condition,
+    value: float,
+    known: bool,  # noqa: FBT001 - a column
+    stands: bool,  # noqa: FBT001 - the same
+    company: float,
+) -> Estimate:
+    evidence = Evidence.SILICON if stands else Evidence.CALIBRATED
+    sd = spread_of(case, silicon=known, company=company)
     if case.model.family == "assumed":
         evidence, sd = Evidence.ASSUMED, math.hypot(sd, _ASSUMED_SD)
     return Estimate(
@@ -62,7 +69,7 @@ def _estimate(case: Condition, value: float, measured: bool, company: float) -> 
         high=value * math.exp(_Z * sd),
         unit="ms" if case.metric in {Metric.TTFT, Metric.TPOT} else "per second",
         evidence=evidence,
-        source=f"{'aiconfigurator-core' if measured else 'planners/data/performance.json'} and neighbours.csv",
+        source=f"{'aiconfigurator-core' if known else 'planners/data/performance.json'} and neighbours.csv",
     )
 
 

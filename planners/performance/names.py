@@ -40,6 +40,14 @@ _GROUPED_KERNELS = 7
 """TensorRT-LLM 0.7 brought decoding kernels for grouped queries; before, each head read its own copy of the cache."""
 
 
+_NEW_SCHEDULER = 6
+"""vLLM 0.6 took the host's work out of the steps: multi-step scheduling, output processed beside the next step."""
+_TUNED = frozenset({"tensorrt-llm", "vllm", "pytorch"})
+"""Engines whose systems vendors tune for a suite."""
+_RECENT = 2025
+"""Builds of llama.cpp from before are slower on most GPUs: fewer captured graphs, attention without matrix units."""
+
+
 _DETAILS = re.compile(r"\b(platinum|gold|instinct|hbm\w*|sxm\d|oam|gddr\w*|nvl\d+|\d+\s?gi?b)\b|\(.*?\)", re.IGNORECASE)
 """What publications write around an accelerator's name that does not tell parts of the catalog apart."""
 
@@ -66,13 +74,22 @@ def engine_of(framework: str, suite: str = "") -> str:
     """
     text = framework.lower()
     name = next((ours for pattern, ours in _ENGINES if re.search(pattern, text)), text.split()[0] if text else "other")
-    if suite and "upstream" not in text and name in {"tensorrt-llm", "vllm", "pytorch"}:
-        return f"{name}/{suite}"
-    version = re.search(r"(\d+)\.(\d+)", text)
-    if name == "tensorrt-llm" and version and int(version[1]) == 0:
-        return f"{name}/{'2023' if int(version[2]) < _GROUPED_KERNELS else 'static'}"
-    if name == "vllm" and version and int(version[1]) == 0 and int(version[2]) < 6:  # noqa: PLR2004 - V1 scheduler era
-        return f"{name}/early"
-    if name in {"tensorrt-llm", "vllm"} and version is None:
-        return f"{name}/undated"
-    return name
+    variant = suite if suite and "upstream" not in text and name in _TUNED else _age_of(name, text)
+    return f"{name}/{variant}" if variant else name
+
+
+def _age_of(name: str, text: str) -> str:
+    """The variant that an engine's older releases are, and those that nothing dates; none for what is recent."""
+    version, year = re.search(r"(\d+)\.(\d+)", text), re.search(r"\b20\d\d\b", text)
+    if name == "llama.cpp":
+        dated = year or re.search(r"\bb\d{4,}\b", text)
+        return "early" if year and int(year[0]) < _RECENT else "" if dated else "undated"
+    if name not in {"tensorrt-llm", "vllm"}:
+        return ""
+    if version is None:
+        return "undated"
+    if int(version[1]) > 0:
+        return ""
+    if name == "tensorrt-llm":
+        return "2023" if int(version[2]) < _GROUPED_KERNELS else "static"
+    return "early" if int(version[2]) < _NEW_SCHEDULER else ""

@@ -42,6 +42,8 @@ _RARE = 100.0
 """One in so many requests waits longer than the 99th percentile."""
 _SPARE = 2.0
 """A limit on first tokens is at least this many idle ones: systems that meet no limit are not submitted."""
+_SLACK = 1.25
+"""For the same reason a limit on times per token is at least this many of a request that is alone."""
 _SOFT = 4.0
 """Power of the mean that keeps first tokens of submitted systems within their limit."""
 
@@ -136,6 +138,8 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits
     most = np.maximum(_saturated(bench, length, output, beams), 1.0)
     alone = bench.first_token(np.ones(1), length)
     first = np.maximum(limits.ttft, _SPARE * alone)
+    single, _ = _step(bench, np.ones(1), length, output, beams)
+    later = np.maximum(limits.tpot, _SLACK * bench.fitted.tpot_tail * single)
 
     def missed(batch: Floats) -> Floats:
         """Logarithm by which the nearer of the limits is exceeded."""
@@ -144,11 +148,11 @@ def admitted(bench: Bench, length: Floats, output: Floats, beams: Floats, limits
         busy = prompts / (step + prompts)
         wait = one / (2 * (1 - busy)) * np.log(np.maximum(_RARE * busy, 1.0))
         tpot = bench.fitted.tpot_tail * (step + prompts)
-        return np.log(np.maximum(tpot / limits.tpot, (alone + step + wait) / first))
+        return np.log(np.maximum(tpot / later, (alone + step + wait) / first))
 
     limit = _crossing(missed, np.ones_like(most), most)
     state = _in_flight(bench, np.maximum(limit * bench.fitted.load, 1.0), length, output, beams)
-    reached = _REACHED * limits.tpot / bench.fitted.tpot_tail
+    reached = _REACHED * later / bench.fitted.tpot_tail
     state = _with_tails(bench, replace(state, tpot=state.tpot ** (1 - _NEAR) * reached**_NEAR))
     late = (state.ttft_p99**-_SOFT + limits.ttft**-_SOFT) ** (-1 / _SOFT)
     return replace(state, ttft_p99=late)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fit import FILES, left_of
-from benchmarks.holdout import KEYS, SAME, Fold, misses
+from benchmarks.holdout import KEYS, SAME, Fold, Joint, Miss, misses
 from benchmarks.neighbours import lags, weigh
 from benchmarks.rows import Row, load
 from planners.catalog import find_hardware, find_model
@@ -168,6 +168,18 @@ def test_a_held_out_row_is_not_its_own_neighbour(rows: list[Row]) -> None:
     fold = Fold(np.array([0]), errors, calibration())
     assert [(miss.error, miss.alone, miss.company) for miss in misses(two, [fold])] == [(0.3, 0.3, 0.0)]
     assert lags(two, errors)[0] == (-0.3 if two[0].case.metric in {Metric.TTFT, Metric.TPOT} else 0.3)
+
+
+def test_kernels_count_less_in_company(rows: list[Row]) -> None:
+    """Where nobody is near by their share, beside rows of the same pair not at all; neighbours are heard in both."""
+    row = next(row for row in rows if row.kind == "tpot")
+    heard = Miss(row, error=0.1, alone=0.2, new=[], company=0.0)
+    joint = Joint(
+        np.arange(2), [Fold(np.arange(2), np.full(2, 0.4), calibration())], [heard, replace(heard, company=1.0)]
+    )
+    found = joint.misses({"tpot": 0.5})
+    assert [(round(miss.error, 9), round(miss.alone, 9)) for miss in found] == [(0.2, 0.3), (0.1, 0.3)]
+    assert joint.shares() == {"tpot": 0.0}
 
 
 def test_runs_of_the_same_conditions_are_held_out_together(rows: list[Row]) -> None:

@@ -9,6 +9,7 @@ from benchmarks.fit import FILES, SHARPNESS
 from benchmarks.rows import REFERENCE, Row, consistent, load
 from planners.catalog import find_hardware, find_model
 from planners.performance.calibration import calibration
+from planners.performance.names import engine_of
 from planners.performance.observe import Observations
 from planners.performance.physics import Bench
 from planners.performance.published import Condition, Regime, condition
@@ -68,6 +69,26 @@ def test_a_suite_splits_what_it_serves_further_than_what_it_queues() -> None:
 def test_tuned_systems_are_variants_by_their_year(framework: str, note: str, engine: str) -> None:
     """A suite's systems are tuned, those of 2025 with a year's versions more; what everybody can have is not."""
     assert case(**MLPERF | {"isl": "OpenOrca set", "framework": framework, "note": note}).engine == engine
+
+
+@pytest.mark.parametrize(
+    ("framework", "engine"),
+    [
+        ("llama.cpp (May 2024)", "llama.cpp/early"),
+        ("Llama.cpp", "llama.cpp/undated"),
+        ("llama.cpp b10066 (CUDA)", "llama.cpp"),
+        ("Ollama (Sep 2025)", "llama.cpp"),
+        ("vLLM", "vllm/undated"),
+        ("vLLM 0.5.4", "vllm/early"),
+        ("vLLM 0.12", "vllm"),
+        ("TensorRT-LLM 0.6.1", "tensorrt-llm/2023"),
+        ("TensorRT-LLM 0.13", "tensorrt-llm/static"),
+        ("TensorRT-LLM 1.2", "tensorrt-llm"),
+    ],
+)
+def test_older_releases_are_variants_of_their_engine(framework: str, engine: str) -> None:
+    """What plans are made for has no variant; what nothing dates is neither old nor new."""
+    assert engine_of(framework) == engine
 
 
 def test_systems_of_highest_efficiency_are_slower() -> None:
