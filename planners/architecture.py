@@ -7,6 +7,8 @@ from typing import cast
 from schemas.error import AgentError, ErrorCode
 from schemas.model import Attention, Experts, LatentAttention, ModelFacts
 
+_FULL_EVERY = {"gemma2": 2, "gpt_oss": 2, "gemma3": 6, "gemma3_text": 6, "gemma3n_text": 5, "cohere2": 4}
+"""Of how many layers one attends to everything where a config does not say: defaults of transformers' classes."""
 _UNGATED = frozenset({"gptj", "gpt_neox", "gptneox", "falcon", "mpt", "bloom", "phi", "starcoder2", "opt", "gpt2"})
 _TIED_BY_DEFAULT = frozenset({"gemma", "gemma2", "gemma3", "gemma3_text", "falcon", "mpt", "bloom", "cohere"})
 
@@ -207,10 +209,8 @@ def _window(read: _Config, layers: int) -> tuple[int | None, int]:
     kinds = read.values.get("layer_types")
     if isinstance(kinds, list):
         return window, sum(kind == "sliding_attention" for kind in kinds)
-    pattern = read.number("sliding_window_pattern", "_sliding_window_pattern", default=0)
-    family = read.text("model_type", "")
-    if pattern == 0 and family in {"gemma2", "gpt_oss"}:
-        pattern = 2
+    usual = _FULL_EVERY.get(read.text("model_type", ""), 0)
+    pattern = read.number("sliding_window_pattern", "_sliding_window_pattern", default=usual)
     return window, layers - layers // pattern if pattern else layers
 
 
