@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from planners.architecture import attention_of, counted
 from schemas.error import AgentError, ErrorCode
-from schemas.gguf import GgufHeader
+from schemas.gguf import GgufHeader, Value
 from schemas.model import Experts, LatentAttention, ModelFacts
 
 _UNGATED = frozenset({"gptj", "gptneox", "falcon", "mpt", "bloom", "phi2", "starcoder2"})
@@ -22,7 +22,7 @@ _FULL_EVERY = {
     "llama4": 4,
 }
 """Of how many layers one attends to everything, by architecture (llama.cpp `src/models`: `set_swa_pattern`). In others
-a stated window spares no cache there, or a list of the header's own says which layers keep to it; none is planned."""
+a window spares no cache there unless the header says which layers keep to it."""
 _WINDOWS = {"gemma2": 4096, "llama4": 8192}
 """Windows that llama.cpp takes where the header states none, in tokens."""
 
@@ -70,6 +70,8 @@ def _facts(header: GgufHeader, name: str) -> ModelFacts:
 
     def number(key: str, default: int | None = None) -> int:
         value = metadata.get(f"{family}.{key}", default)
+        if isinstance(value, tuple):  # by layer
+            value = max(value, default=0)
         if not isinstance(value, int) or value < 0:
             raise AgentError(ErrorCode.UNREADABLE_MODEL, f"the GGUF header has no usable {family}.{key}")
         return value
@@ -79,8 +81,8 @@ def _facts(header: GgufHeader, name: str) -> ModelFacts:
     # With latent attention newer headers count one head, that of the latent.
     kv_heads = heads if latent else number("attention.head_count_kv", heads)
     vocab = metadata.get(f"{family}.vocab_size", metadata.get("tokenizer.ggml.tokens"))
-    every = _FULL_EVERY.get(family, 0)
-    window = number("attention.sliding_window", _WINDOWS.get(family, 0)) if every else 0
+    windowed = _windowed(metadata.get(f"{family}.attention.sliding_window_pattern"), layers, family)
+    window = number("attention.sliding_window", _WINDOWS.get(family, 0)) if windowed else 0
     width = latent.nope_dim if latent else number("attention.key_length", hidden // heads if heads else 1)
     return counted(
         ModelFacts(
@@ -100,13 +102,21 @@ def _facts(header: GgufHeader, name: str) -> ModelFacts:
             experts=_experts(number, hidden) if number("expert_count", 0) > 1 else None,
             latent=latent,
             sliding_window=window or None,
-            sliding_layers=layers - layers // every if window else 0,
+            sliding_layers=windowed if window else 0,
             parameters=1,
             active_parameters=1,
             native_format=_FILE_TYPES.get(header.file_type if header.file_type is not None else -1, "F16"),
             source="its own GGUF header",
         )
     )
+
+
+def _windowed(pattern: Value | None, layers: int, family: str) -> int:
+    """How many layers keep to a window: a choice for each of some layers, which repeat, or of how many one does not."""
+    if isinstance(pattern, tuple) and pattern:
+        return round(layers * sum(map(bool, pattern)) / len(pattern))
+    every = pattern if isinstance(pattern, int) else _FULL_EVERY.get(family, 1)
+    return layers - layers // every if every > 0 else layers
 
 
 def _latent(number: Callable[..., int]) -> LatentAttention:

@@ -7,11 +7,11 @@ from schemas.base import Record
 OUTPUT = "output.weight"
 """The output head's tensor; a file without it uses the input embedding."""
 
-Value = int | float | bool | str
+Value = int | float | bool | str | tuple[int, ...]
 
 
 class GgufHeader(Record):
-    """One file's header. Of text only the beginning is kept, of an array its length."""
+    """One file's header. Of text only the beginning is kept, of an array its length, but for whole numbers by layer."""
 
     tensors: PositiveInt
     parameters: PositiveInt

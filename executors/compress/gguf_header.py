@@ -17,8 +17,10 @@ MAX_ENTRIES = 1_000_000
 MAX_STRING = 64 * 1024 * 1024
 MAX_DIMENSIONS = 4
 MAX_TEXT = 256
+MAX_LAYERS = 1024
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
+WHOLE = frozenset("BbHhIi?Qq")
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -57,7 +59,7 @@ class _Reader:
         return GgufHeader(tensors=tensors, parameters=parameters, metadata=metadata, has_output=has_output)
 
     def _entry(self) -> tuple[str, Value]:
-        """A key and its value; of an array, its length."""
+        """A key and its value."""
         return self._text(), self._value(self._whole("I"))
 
     def _tensor(self) -> tuple[str, int]:
@@ -78,8 +80,11 @@ class _Reader:
         if inner == STRING:
             for _ in range(count):
                 self._string()
-        else:
-            self._take(count * struct.calcsize("<" + self._code(inner)))
+            return count
+        code = self._code(inner)
+        data = self._take(count * struct.calcsize("<" + code))
+        if code in WHOLE and count <= MAX_LAYERS:
+            return tuple(int(value) for value in struct.unpack(f"<{count}{code}", data))
         return count
 
     def _code(self, kind: int) -> str:

@@ -43,9 +43,13 @@ def gguf_header(*, tied: bool = True) -> bytes:
 
 def from_bytes(folder: Path, content: bytes, name: str = "") -> ModelFacts:
     """The facts in a file of those bytes."""
+    return model_from_gguf(read_header(_written(folder, content)), name)
+
+
+def _written(folder: Path, content: bytes) -> Path:
     path = folder / "model.gguf"
     path.write_bytes(content)
-    return model_from_gguf(read_header(path), name)
+    return path
 
 
 def test_a_gguf_header_gives_the_models_facts(tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_a_gguf_header_cut_short_is_unreadable(tmp_path: Path, cut: int) -> None
     assert error.value.code is ErrorCode.UNREADABLE_MODEL
 
 
-def header_of(architecture: str, **sizes: int) -> GgufHeader:
+def header_of(architecture: str, **sizes: int | tuple[int, ...]) -> GgufHeader:
     """A header of those sizes; two underscores stand for a dot."""
     metadata = {f"{architecture}.{key.replace('__', '.')}": value for key, value in sizes.items()}
     return GgufHeader(
@@ -106,13 +110,26 @@ def test_a_gguf_header_of_latents_and_experts_is_understood(widths: dict[str, in
 
 
 def test_a_gguf_header_tells_by_its_architecture_which_layers_keep_to_a_window() -> None:
-    """Gemma-3-27B: five of six; a window of Mistral's spares no cache in llama.cpp."""
+    """Gemma-3-27B: five of six; a window of Mistral's spares no cache in llama.cpp; newer headers say it themselves."""
     sizes = {"block_count": 62, "embedding_length": 5376, "attention__head_count": 32, "attention__head_count_kv": 16}
     sizes |= {"attention__key_length": 128, "attention__sliding_window": 1024}
     gemma, other = (model_from_gguf(header_of(name, **sizes)) for name in ("gemma3", "llama"))
     known = find_model("gemma-3-27b")
     assert (gemma.sliding_window, gemma.sliding_layers) == (known.sliding_window, known.sliding_layers)
     assert (other.sliding_window, other.sliding_layers) == (None, 0)
+    for pattern, windowed in (((1, 1, 1, 0), 46), (4, 47), (0, 62), (1, 0)):
+        found = model_from_gguf(header_of("gemma4", **sizes, attention__sliding_window_pattern=pattern))
+        assert found.sliding_layers == windowed
+
+
+def test_sizes_by_layer_are_kept_and_the_largest_counts(tmp_path: Path) -> None:
+    """An array of whole numbers as a file states it; a list of words is only as long as it is."""
+    heads = _text("llama.attention.head_count_kv") + struct.pack("<IIQ30I", 9, 4, 30, *([3] * 29 + [1]))
+    content = gguf_header().replace(_number("llama.attention.head_count_kv", 3), heads)
+    header = read_header(_written(tmp_path, content))
+    assert header.metadata["llama.attention.head_count_kv"] == (*[3] * 29, 1)
+    assert header.metadata["tokenizer.ggml.tokens"] == 49152
+    assert model_from_gguf(header).kv_heads == 3
 
 
 @pytest.mark.parametrize("wrong", [{"block_count": 0}, {"attention__key_length": 32}])
