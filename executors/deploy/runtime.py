@@ -12,6 +12,8 @@ from schemas.base import Record
 from schemas.error import AgentError, ErrorCode
 
 ANSWER_S = 5.0
+SILENCE, END = b"\n", b"\n\n"
+"""An answer without words, and what words end with: HAProxy closes each answer with an empty line."""
 
 
 class ServerNow(Record):
@@ -58,7 +60,7 @@ class Runtime:
         """The answer to one command.
 
         Raises:
-            AgentError: `tool_failed` where the gateway does not answer.
+            AgentError: `tool_failed` where the gateway does not answer, or ends before it has.
         """
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -66,12 +68,15 @@ class Runtime:
                 try:
                     writer.write(line.encode() + b"\n")
                     writer.write_eof()
-                    return (await reader.read()).decode().strip()
+                    words = await reader.read()
                 finally:
                     writer.close()
         except (OSError, TimeoutError) as error:
             detail = f"the gateway does not answer at {self._socket}: {error or 'too slow'}"
             raise AgentError(ErrorCode.TOOL_FAILED, detail) from error
+        if words != SILENCE and not words.endswith(END):
+            raise AgentError(ErrorCode.TOOL_FAILED, f"the gateway at {self._socket} ended within its answer")
+        return words.decode().strip()
 
     async def order(self, line: str) -> None:
         """A command that is answered with silence where it was carried out.
