@@ -4,9 +4,10 @@ from functools import cache
 
 from planners.architecture import layer_parameters
 from planners.performance.formats import kv_bytes, weight_format
-from schemas.model import ModelFacts
+from schemas.model import LatentAttention, ModelFacts
 
 _SUPERBLOCK = 256
+_SIXTEEN_BITS, _SCALE_BYTES, _SCALED = 2.0, 4.0, 128
 _GGUF_OVERHEAD_BYTES = 1.8e6
 """Header with the tokenizer of about 50,000 entries (the shipped SmolLM2 files)."""
 
@@ -40,17 +41,26 @@ def weight_bytes(model: ModelFacts, name: str) -> float:
 
 
 def kv_bytes_per_sequence(model: ModelFacts, kv_format: str, tokens: int) -> float:
-    """Bytes of keys and values of one sequence of `tokens`; windowed layers stop growing at their window.
-
-    An indexer's keys are kept in FP8 (DeepSeek-V3.2, arXiv 2512.02556), whatever the format of the rest.
-    """
+    """Bytes of keys and values of one sequence of `tokens`; windowed layers stop growing at their window."""
     size = kv_bytes(kv_format)
     if model.latent is not None:
-        return model.layers * tokens * ((model.latent.kv_rank + model.latent.rope_dim) * size + model.latent.index_dim)
+        return model.layers * tokens * _latent_bytes(model.latent, size)
     width = 2 * model.kv_heads * model.head_dim * size
     windowed = model.sliding_layers if model.sliding_window else 0
     window = min(tokens, model.sliding_window or tokens)
     return width * ((model.layers - windowed) * tokens + windowed * window)
+
+
+def _latent_bytes(latent: LatentAttention, size: float) -> float:
+    """Bytes of one token in one layer, `size` bytes an element.
+
+    Where attention is to selected tokens the indexer's key is kept in 8 bits with a scale, and an 8-bit latent has a
+    scale for each 128 and a rotary part in 16 bits (vLLM 0.32 `flashmla_sparse.py`: 656 bytes; FlashMLA's own format).
+    """
+    if not latent.selected:
+        return (latent.kv_rank + latent.rope_dim) * size
+    scales = latent.kv_rank / _SCALED * _SCALE_BYTES if size < _SIXTEEN_BITS else 0.0
+    return latent.kv_rank * size + scales + latent.rope_dim * _SIXTEEN_BITS + latent.index_dim + _SCALE_BYTES
 
 
 def stored_type(name: str, columns: int) -> str:

@@ -16,6 +16,7 @@ from planners.performance.published import Condition, Regime, condition
 from planners.performance.service import capacity
 from planners.performance.silicon import available, kernels_of
 from planners.performance.work import Work
+from planners.sizes import kv_bytes_per_sequence
 
 ROW = {
     "framework": "vLLM 0.12",
@@ -111,6 +112,12 @@ def test_beams_share_what_they_keep_and_attend_each() -> None:
     alone = Observations(load.count, load.subjects, (replace(load.parts[0], beams=np.ones(2)),))
     slow, fast = alone.expected(calibration())
     assert fast > 1.1 * slow
+
+
+@pytest.mark.parametrize(("kv", "kept"), [("FP8", 656 + 132), ("FP16", 1152 + 132)])
+def test_a_cache_of_selected_tokens_keeps_what_engines_keep(kv: str, kept: int) -> None:
+    """Bytes of a token in one of DeepSeek-V3.2's 61 layers: FlashMLA's latent, and the indexer's key with its scale."""
+    assert kv_bytes_per_sequence(find_model("deepseek-v3.2"), kv, 1000) == 61 * 1000 * kept
 
 
 def test_selected_tokens_are_all_that_a_decoded_token_reads() -> None:
