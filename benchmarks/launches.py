@@ -16,7 +16,8 @@ from schemas.model import ModelFacts
 from schemas.plan import Strategy
 
 MODELS = ("llama-3.3-70b", "deepseek-v3", "deepseek-v3.2")
-"""One with grouped heads, drafts and a head of EAGLE-3; one with a latent cache and a module of its own."""
+"""One with grouped heads, drafts and a head of EAGLE-3; one with a latent cache and a module of its own; one
+that attends to selected tokens alone."""
 
 
 def strategy(engine: str, device: str, **changes: object) -> Strategy:

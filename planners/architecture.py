@@ -202,7 +202,7 @@ def _window(read: _Config, layers: int) -> tuple[int | None, int]:
     """The attention window and how many layers keep to it; families write the share in several ways."""
     chunk = read.values.get("attention_chunk_size")
     if isinstance(chunk, int) and chunk > 0:  # Llama 4: three layers of four attend within chunks
-        return chunk, layers - layers // 4
+        return chunk, windowed_layers(layers, 4)
     window = read.values.get("sliding_window")
     if not isinstance(window, int) or window <= 0 or read.values.get("use_sliding_window") is False:
         return None, 0
@@ -211,7 +211,12 @@ def _window(read: _Config, layers: int) -> tuple[int | None, int]:
         return window, sum(kind == "sliding_attention" for kind in kinds)
     usual = _FULL_EVERY.get(read.text("model_type", ""), 0)
     pattern = read.number("sliding_window_pattern", "_sliding_window_pattern", default=usual)
-    return window, layers - layers // pattern if pattern else layers
+    return window, windowed_layers(layers, pattern)
+
+
+def windowed_layers(layers: int, every: int) -> int:
+    """How many layers keep to a window where one of `every` does not; all of them where that is 0."""
+    return layers - layers // every if every else layers
 
 
 def _native(read: _Config) -> str:

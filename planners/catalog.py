@@ -187,7 +187,7 @@ def _model(row: dict[str, str]) -> ModelFacts:
     )
     window, windowed = _numbers(row["sliding"]) if row["sliding"] else (None, 0)
     heads, kv_heads = int(row["heads"]), int(row["kv_heads"])
-    latent = LatentAttention(**dict(zip(_LATENT, _numbers(row["latent"]), strict=False))) if row["latent"] else None
+    latent = LatentAttention(**dict(zip(_LATENT, _numbers(row["latent"]), strict=True))) if row["latent"] else None
     return counted(
         ModelFacts(
             name=row["name"],

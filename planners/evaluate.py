@@ -131,11 +131,11 @@ def _speeds_of(model: ModelFacts, space: Space, traffic: Traffic, cells: Ints, *
         step_sd[better.rows, 0], rate_sd[kept, 0] = better.tpot_sd, better.rate_sd[better.rates]
         steps[better.rows] = on_kernels(near.step.company[better.rows].mean(axis=1))
         rates[kept] = on_kernels(near.rate.company[kept].mean(axis=1))
-        step_near, rate_near = (
-            near.step.known(better.rows, better.step_closer),
-            near.rate.known(kept, better.rate_closer),
+        near = replace(
+            near,
+            step=near.step.known(better.rows, better.step_closer),
+            rate=near.rate.known(kept, better.rate_closer),
         )
-        near = replace(near, step=step_near, rate=rate_near)
     arrays = (
         tpot * near.step.slower,
         step * near.step.slower,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from planners.architecture import attention_of, counted
+from planners.architecture import attention_of, counted, windowed_layers
 from schemas.error import AgentError, ErrorCode
 from schemas.gguf import GgufHeader, Value
 from schemas.model import Experts, LatentAttention, ModelFacts
@@ -116,7 +116,7 @@ def _windowed(pattern: Value | None, layers: int, family: str) -> int:
     if isinstance(pattern, tuple) and pattern:
         return round(layers * sum(map(bool, pattern)) / len(pattern))
     every = pattern if isinstance(pattern, int) else _FULL_EVERY.get(family, 1)
-    return layers - layers // every if every > 0 else layers
+    return windowed_layers(layers, max(every, 0))
 
 
 def _latent(number: Callable[..., int]) -> LatentAttention:

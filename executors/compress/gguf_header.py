@@ -20,7 +20,7 @@ MAX_TEXT = 256
 MAX_LAYERS = 1024
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
-WHOLE = frozenset("BbHhIi?Qq")
+FLOATS = frozenset("fd")
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -83,7 +83,7 @@ class _Reader:
             return count
         code = self._code(inner)
         data = self._take(count * struct.calcsize("<" + code))
-        if code in WHOLE and count <= MAX_LAYERS:
+        if code not in FLOATS and count <= MAX_LAYERS:
             return tuple(int(value) for value in struct.unpack(f"<{count}{code}", data))
         return count
 

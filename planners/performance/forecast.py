@@ -40,8 +40,7 @@ def forecast(cases: list[Condition], sources: Sources | None = None) -> list[Est
         known = ~np.isnan(kernels.prompt)
         values = with_kernels(cases, kernels, values, heard.company)
     values = values * np.exp(np.array([sign_of(case) for case in cases]) * heard.lag)
-    stands = known & on_kernels(heard.company)
-    columns = (values.tolist(), known.tolist(), stands.tolist(), heard.company.tolist())
+    columns = (values.tolist(), known.tolist(), heard.company.tolist())
     return [_estimate(*row) for row in zip(cases, *columns, strict=True)]
 
 
@@ -52,14 +51,8 @@ def with_kernels(cases: list[Condition], kernels: Kernels, physics: Floats, comp
     return np.where(np.isnan(kernels.prompt), physics, joined(physics, found, share * (1 - company)))
 
 
-def _estimate(
-    case: Condition,
-    value: float,
-    known: bool,  # noqa: FBT001 - a column
-    stands: bool,  # noqa: FBT001 - the same
-    company: float,
-) -> Estimate:
-    evidence = Evidence.SILICON if stands else Evidence.CALIBRATED
+def _estimate(case: Condition, value: float, known: bool, company: float) -> Estimate:  # noqa: FBT001 - a column
+    evidence = Evidence.SILICON if known and on_kernels(np.array(company)) else Evidence.CALIBRATED
     sd = spread_of(case, silicon=known, company=company)
     if case.model.family == "assumed":
         evidence, sd = Evidence.ASSUMED, math.hypot(sd, _ASSUMED_SD)

@@ -79,8 +79,9 @@ def measured(model: ModelFacts, *layouts: Layout) -> Measured | None:
     step_share, rate_share = (np.array([[share_of_kernels(kind, who)] for who in subjects]) for kind in _KINDS)
     step_closer, rate_closer = (fitted.widths.closest(kind, Regime.LOOP.value) for kind in _KINDS)
     asked_rates = np.full(rows.size, model.experts is None)
-    shares = (step_share, rate_share, step_closer, rate_closer)
-    return Measured(rows, tpot, step, rate, tpot_sd, rate_sd, *shares, asked_rates)
+    return Measured(
+        rows, tpot, step, rate, tpot_sd, rate_sd, step_share, rate_share, step_closer, rate_closer, asked_rates
+    )
 
 
 def _cases(model: ModelFacts, layout: Layout) -> list[Condition]:
